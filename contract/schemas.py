@@ -1,0 +1,150 @@
+"""JSON Schema (draft 2020-12), as far as both planes let people use it.
+
+A schema is self-contained: references point into its own ``$defs`` and nowhere else, so that checking a value never
+opens a network connection. Messages name the field and the rule, and never repeat the value, which may be a prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from contract.canonical import canonical_json
+from contract.errors import ContractError
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+Schema = dict[str, Any]
+
+SCHEMA_MAX_BYTES = 100_000
+PATTERN_MAX_LENGTH = 256
+_LOCAL_REFERENCE = "#/$defs/"
+_FOREIGN_KEYWORDS = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$recursiveRef")
+
+
+class Violation(NamedTuple):
+    """Why a value does not fit a schema."""
+
+    path: str
+    reason: str
+
+
+def check_schema(schema: Schema, path: str = "") -> Schema:
+    """Return the schema, or say what is wrong with it.
+
+    Raises:
+        ContractError: it is no JSON Schema, is too large, or refers outside itself.
+    """
+    from jsonschema import Draft202012Validator, SchemaError
+
+    if len(canonical_json(schema)) > SCHEMA_MAX_BYTES:
+        raise ContractError(f"the schema has more than {SCHEMA_MAX_BYTES} bytes", path)
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ContractError(f"not a JSON Schema: {error.message[:300]}", path + _suffix(error.absolute_path)) from None
+    _check_keywords(schema, schema, path)
+    return schema
+
+
+def compile_schema(schema: Schema) -> Validator:
+    """A reusable validator for a schema that passed `check_schema`; it cannot fetch anything."""
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    # Without a registry of its own, jsonschema would fetch unknown references over the network.
+    registry: Registry[Any] = Registry()
+    return Draft202012Validator(schema, registry=registry)
+
+
+def first_violation(validator: Validator, value: Any) -> Violation | None:
+    """The most telling reason why the value does not fit, or None if it does."""
+    from jsonschema.exceptions import best_match
+
+    try:
+        error = best_match(validator.iter_errors(value))
+    except RecursionError:
+        return Violation("", "is nested too deeply to be checked")
+    if error is None:
+        return None
+    return _violation(error)
+
+
+def _violation(error: Any) -> Violation:
+    path = _suffix(error.absolute_path).lstrip(".")
+    limit = error.validator_value
+    match error.validator:
+        case "required":
+            missing = next(name for name in limit if name not in error.instance)
+            return Violation(f"{path}.{missing}".lstrip("."), "is required")
+        case "additionalProperties" | "unevaluatedProperties":
+            known = error.schema.get("properties", {})
+            unknown = sorted(str(name) for name in error.instance if name not in known)
+            return Violation(f"{path}.{unknown[0][:80]}".lstrip(".") if unknown else path, "is not an accepted field")
+        case "type":
+            return Violation(path, f"must be of type {limit if isinstance(limit, str) else ' or '.join(limit)}")
+        case "enum":
+            return Violation(path, f"must be one of {canonical_json(limit).decode()[:300]}")
+        case "const":
+            return Violation(path, f"must be {canonical_json(limit).decode()[:300]}")
+        case keyword if keyword in _BOUNDS:
+            return Violation(path, _BOUNDS[keyword].format(limit))
+        case keyword:
+            return Violation(path, f"does not satisfy {keyword!r}")
+
+
+_BOUNDS = {
+    "minLength": "must have at least {} characters",
+    "maxLength": "must have at most {} characters",
+    "minItems": "must have at least {} items",
+    "maxItems": "must have at most {} items",
+    "minProperties": "must have at least {} fields",
+    "maxProperties": "must have at most {} fields",
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "exclusiveMinimum": "must be more than {}",
+    "exclusiveMaximum": "must be less than {}",
+    "multipleOf": "must be a multiple of {}",
+    "pattern": "must match the pattern {}",
+}
+
+
+def _suffix(steps: Any) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+def _check_keywords(node: object, root: Schema, path: str) -> None:
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            _check_keywords(item, root, f"{path}[{index}]")
+        return
+    if not isinstance(node, dict):
+        return
+    for keyword in _FOREIGN_KEYWORDS:
+        if isinstance(node.get(keyword), str):
+            raise ContractError(f"{keyword} is not supported", path)
+    _check_reference(node.get("$ref"), root, path)
+    _check_pattern(node.get("pattern"), path)
+    for key, child in node.items():
+        if key not in ("const", "enum", "default", "examples"):
+            _check_keywords(child, root, f"{path}.{key}")
+
+
+def _check_reference(reference: object, root: Schema, path: str) -> None:
+    if not isinstance(reference, str):
+        return
+    name = reference.removeprefix(_LOCAL_REFERENCE)
+    if name == reference or name not in root.get("$defs", {}):
+        raise ContractError(f"$ref must point into the schema's own $defs, not at {reference[:80]!r}", path)
+
+
+def _check_pattern(pattern: object, path: str) -> None:
+    if not isinstance(pattern, str):
+        return
+    if len(pattern) > PATTERN_MAX_LENGTH:
+        raise ContractError(f"a pattern has at most {PATTERN_MAX_LENGTH} characters", path)
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ContractError(f"not a regular expression: {error}", path) from None
