@@ -1,0 +1,1 @@
+"""Who may do what: roles, object grants, and the one decision function."""

@@ -1,0 +1,73 @@
+"""Turns the registry of commands and the built-in roles into permission rows of the current schema."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from django.apps import apps
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.db.models import Model
+
+from apps.access.roles import ROLES
+from apps.core.commands import registry
+from apps.core.models import BaseModel
+from apps.core.resources import type_of
+
+
+def actions() -> Iterator[tuple[str, type[Model]]]:
+    """Every action with each model that it can be granted on: the resource's own, and those that scope it."""
+    for model in _resource_models():
+        kind = type_of(model)
+        names = {f"{kind}.view"} | {name for name, spec in registry.items() if spec.resource_type == kind}
+        for name in names:
+            yield name, model
+            for scope in getattr(model, "access_scopes", ()):
+                yield name, model._meta.get_field(scope).related_model
+
+
+def _resource_models() -> list[type[Model]]:
+    return [
+        model
+        for config in apps.get_app_configs()
+        if config.name.startswith("apps.")
+        for model in config.get_models()
+        if issubclass(model, BaseModel) or model.__name__ in {"User", "Event", "Organization"}
+    ]
+
+
+def version() -> str:
+    """Names the present actions and roles; it changes when a schema's rows have to."""
+    pairs = sorted(f"{action} {model.__name__}" for action, model in actions())
+    return hashlib.sha256(repr((pairs, sorted(ROLES.items()))).encode()).hexdigest()
+
+
+def sync() -> None:
+    """Make the permissions and role groups of the current schema match the code. Idempotent."""
+    tables = set(connection.introspection.table_names())
+    wanted = [(action, model) for action, model in actions() if model._meta.db_table.replace('"', "") in tables]
+    kinds = ContentType.objects.get_for_models(*{model for _, model in wanted})
+    existing = set(Permission.objects.filter(codename__contains=".").values_list("codename", "content_type_id"))
+    Permission.objects.bulk_create(
+        Permission(codename=action, name=action, content_type=kinds[model])
+        for action, model in sorted(set(wanted), key=lambda pair: (pair[0], pair[1].__name__))
+        if (action, kinds[model].pk) not in existing
+    )
+    permissions = list(Permission.objects.filter(codename__contains="."))
+    for role in ROLES.values():
+        group, _ = Group.objects.get_or_create(name=role.name)
+        group.permissions.set([permission for permission in permissions if role.grants(permission.codename)])
+
+
+def grant_on_environment(environment: Model, slug: str) -> None:
+    """Give the built-in roles their object grants on an environment, when it is made and when roles change."""
+    from guardian.shortcuts import assign_perm
+
+    kind = ContentType.objects.get_for_model(environment)
+    permissions = Permission.objects.filter(content_type=kind, codename__contains=".")
+    for role in ROLES.values():
+        for permission in permissions:
+            if role.granted_on_environment(permission.codename, slug):
+                assign_perm(permission, Group.objects.get(name=role.name), environment)

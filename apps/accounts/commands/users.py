@@ -1,0 +1,130 @@
+"""Members and their roles."""
+
+from __future__ import annotations
+
+from allauth.account.models import EmailAddress
+from django.contrib.auth.models import Group
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+
+from apps.accounts.models import User
+from apps.core.actors import Actor
+from apps.core.commands import command, note, require
+from apps.core.errors import Conflict, Invalid
+
+OWNER = "owner"
+
+
+@command("user.create")
+def create_user(*, actor: Actor, email: str, role: str, name: str = "", password: str | None = None) -> User:
+    """Make a member. Without a password the member sets one by mail.
+
+    Raises:
+        Invalid: the address or password is not acceptable, or there is no such role.
+        Conflict: the address is a member already.
+    """
+    email = email.strip().lower()
+    _check(email, role, password)
+    if role == OWNER:
+        require(actor, "user.grant-ownership")
+    try:
+        with transaction.atomic():
+            user = User.objects.create_user(email, password, name=name.strip())
+    except IntegrityError:
+        raise Conflict(f"{email} is a member already.") from None
+    # Whoever makes the member vouches for the address, and the first mail goes to it.
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    user.groups.set([_group(role)])
+    note(role=role)
+    return user
+
+
+@command("user.change-role", on="user")
+def change_role(*, actor: Actor, user: User, role: str) -> User:
+    """Give a member another role.
+
+    Raises:
+        Invalid: there is no such role.
+        Conflict: the organization would be left without an owner.
+    """
+    group = _group(role)
+    before = sorted(user.groups.values_list("name", flat=True))
+    if OWNER in (role, *before):
+        require(actor, "user.grant-ownership")
+    if role != OWNER:
+        _keep_an_owner(user)
+    user.groups.set([group])
+    note(role=[before, [role]])
+    return user
+
+
+@command("user.grant-ownership", on="user")
+def grant_ownership(*, actor: Actor, user: User) -> User:
+    """Make a member an owner."""
+    before = sorted(user.groups.values_list("name", flat=True))
+    user.groups.set([_group(OWNER)])
+    note(role=[before, [OWNER]])
+    return user
+
+
+@command("user.deactivate", on="user")
+def deactivate(*, actor: Actor, user: User) -> User:
+    """End a member's access: sign-in, sessions and tokens stop working at once.
+
+    Raises:
+        Conflict: the member is the last owner.
+    """
+    _keep_an_owner(user)
+    user.is_active = False
+    user.save(update_fields=["is_active"])
+    return user
+
+
+@command("user.reactivate", on="user")
+def reactivate(*, actor: Actor, user: User) -> User:
+    """Let a deactivated member in again."""
+    user.is_active = True
+    user.save(update_fields=["is_active"])
+    return user
+
+
+@command("user.update-profile", on="user")
+def update_profile(*, actor: Actor, user: User, name: str) -> User:
+    """Change how a member is called."""
+    user.name = name.strip()[:120]
+    user.save(update_fields=["name"])
+    return user
+
+
+def _check(email: str, role: str, password: str | None) -> None:
+    fields: dict[str, list[str]] = {}
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        fields["email"] = list(error.messages)
+    if password is not None:
+        try:
+            validate_password(password, User(email=email))
+        except ValidationError as error:
+            fields["password"] = list(error.messages)
+    if not Group.objects.filter(name=role).exists():
+        fields["role"] = [f"There is no role “{role}”."]
+    if fields:
+        raise Invalid(fields=fields)
+
+
+def _group(role: str) -> Group:
+    group = Group.objects.filter(name=role).first()
+    if group is None:
+        raise Invalid(fields={"role": [f"There is no role “{role}”."]})
+    return group
+
+
+def _keep_an_owner(user: User) -> None:
+    # The owner group's row is locked, so that two owners cannot unmake each other at the same moment.
+    Group.objects.select_for_update().get(name=OWNER)
+    owners = User.objects.filter(groups__name=OWNER, is_active=True)
+    if owners.filter(pk=user.pk).exists() and not owners.exclude(pk=user.pk).exists():
+        raise Conflict(f"{user} is the last owner; make somebody else an owner first.")

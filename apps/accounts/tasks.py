@@ -1,0 +1,25 @@
+"""Background work of accounts."""
+
+from __future__ import annotations
+
+import structlog
+from celery import shared_task
+
+from apps.accounts.commands import found
+from apps.core.tenancy import public
+from apps.tenants.models import Organization
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name="accounts.found_pending")  # type: ignore[untyped-decorator]
+def found_pending() -> int:
+    """Found every organization that waits for its schema. Sent on commit, and by beat in case that hint was lost.
+
+    Runs on the `owner` queue, whose workers have the owner's database role.
+    """
+    with public():
+        pending = list(Organization.objects.filter(status=Organization.Status.PROVISIONING))
+    for organization in pending:
+        found(organization)
+    return len(pending)

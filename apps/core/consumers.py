@@ -1,0 +1,115 @@
+"""WebSockets: the base that knows who is at the other end, and the live fragments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+from apps.core.actors import Actor
+from apps.core.errors import Denied, NotFound, StudioError, Unauthenticated
+from apps.core.live import Fragment, fragments, group_name
+from apps.core.tenancy import tenant
+
+T = TypeVar("T")
+# Close codes of ours repeat the HTTP status that the same refusal would have, after 4000 (RFC 6455 leaves them to us).
+_REREAD_EVERY_S = 5.0
+
+
+class TenantConsumer(AsyncJsonWebsocketConsumer):
+    """A socket of a signed-in member. `SocketGate` has resolved the organization and the session.
+
+    Attributes:
+        schema: the organization's schema; every query goes through `in_tenant`.
+    """
+
+    schema: str
+
+    async def connect(self) -> None:
+        """Accept first, so that a refusal reaches the browser as a close code it can read."""
+        await self.accept()
+        refusal = self.scope.get("refusal")
+        if refusal is not None:
+            await self.close(*refusal)
+            return
+        self.schema = self.scope["schema"]
+        try:
+            await self.opened()
+        except StudioError as error:
+            await self.close(4000 + error.status, error.message[:120])
+
+    async def opened(self) -> None:
+        """What a consumer does once the socket stands."""
+
+    async def in_tenant(self, function: Callable[[Actor], T]) -> T:
+        """Run `function(actor)` in a thread, inside the organization's schema, as the session's user *of this moment*.
+
+        Raises:
+            Unauthenticated: the session ended or the user was deactivated since.
+        """
+        return await database_sync_to_async(self._enter)(function)
+
+    def _enter(self, function: Callable[[Actor], T]) -> T:
+        with tenant(self.schema):
+            return function(self.scope["actor_now"]())
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        try:
+            return await super().decode_json(text_data)
+        except ValueError:
+            return None
+
+
+class LiveConsumer(TenantConsumer):
+    """Keeps one fragment of a page fresh: re-renders on a hint and every five seconds, sends only what changed."""
+
+    fragment: Fragment
+    _last: str | None = None
+    _task: asyncio.Task[None] | None = None
+
+    async def opened(self) -> None:
+        route = self.scope["url_route"]["kwargs"]
+        if route["name"] not in fragments:
+            raise NotFound("There is no such live view.")
+        self.fragment, self.id = fragments[route["name"]], route["id"]
+        self._wake = asyncio.Event()
+        for resource_type in self.fragment.listens_to:
+            await self.channel_layer.group_add(group_name(self.schema, resource_type), self.channel_name)
+        await self._send()
+        self._task = asyncio.create_task(self._refresh())
+
+    async def disconnect(self, code: int) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if hasattr(self, "_wake"):
+            for resource_type in self.fragment.listens_to:
+                await self.channel_layer.group_discard(group_name(self.schema, resource_type), self.channel_name)
+
+    async def hint(self, message: dict[str, Any]) -> None:
+        self._wake.set()
+
+    async def _refresh(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), timeout=_REREAD_EVERY_S)
+            except TimeoutError:
+                pass
+            # A burst of hints becomes one rendering.
+            await asyncio.sleep(0.05)
+            self._wake.clear()
+            try:
+                await self._send()
+            except (Denied, NotFound, Unauthenticated) as error:
+                await self.send_json({"gone": True, "reason": error.message})
+                await self.close(4000 + error.status, error.message[:120])
+                return
+
+    async def _send(self) -> None:
+        html = await self.in_tenant(lambda actor: self.fragment.render(actor, self.id))
+        if html != self._last:
+            self._last = html
+            await self.send_json({"html": html})

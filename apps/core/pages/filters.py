@@ -1,0 +1,36 @@
+"""Filters of lists, and the search box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import Q, QuerySet
+
+
+class SearchFilter(django_filters.CharFilter):
+    """The search box: every word must occur in one of the fields, in any case."""
+
+    def __init__(self, *, fields: Sequence[str], placeholder: str = "Search", **kwargs: Any) -> None:
+        widget = forms.TextInput(attrs={"type": "search", "placeholder": placeholder, "autocomplete": "off"})
+        super().__init__(label=placeholder, max_length=200, widget=widget, **kwargs)
+        self.search_fields = tuple(fields)
+
+    def filter(self, qs: QuerySet[Any], value: Any) -> QuerySet[Any]:
+        for word in str(value or "").split():
+            qs = qs.filter(reduce(or_, (Q(**{f"{field}__icontains": word}) for field in self.search_fields)))
+        return qs
+
+
+class FilterSet(django_filters.FilterSet):
+    """A list's filters. A choice that was not made says what it leaves open: “Any status”."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, each in self.form.fields.items():
+            if isinstance(each, forms.ChoiceField) and hasattr(each, "empty_label"):
+                each.empty_label = f"Any {str(each.label or name).lower()}"

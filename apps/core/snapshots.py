@@ -1,0 +1,59 @@
+"""Values of a row at one moment, so that the log can say what a command changed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Model
+
+Changes = dict[str, list[Any]]
+_HIDDEN = "[hidden]"
+_LONGEST = 2000
+
+
+def snapshot(row: Model) -> dict[str, Any]:
+    """The row's concrete fields as JSON values; fields that the model hides are reduced to a fingerprint-free mark."""
+    hidden: frozenset[str] = getattr(row, "audit_hidden", frozenset())
+    ignored: frozenset[str] = getattr(row, "audit_ignored", frozenset())
+    deferred = row.get_deferred_fields()
+    return {
+        field.attname: _Hidden(getattr(row, field.attname)) if field.name in hidden else getattr(row, field.attname)
+        for field in row._meta.concrete_fields
+        if field.name not in ignored and field.attname not in deferred
+    }
+
+
+def changes_between(before: dict[str, Any], after: dict[str, Any]) -> Changes:
+    """`{field: [before, after]}` of what differs; a missing side is None, a hidden value only says that it changed."""
+    return {
+        name: [_plain(before.get(name)), _plain(after.get(name))]
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    }
+
+
+class _Hidden:
+    """A value that can be compared but not read."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hidden) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(str(self._value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Hidden):
+        return _HIDDEN
+    if isinstance(value, bytes | memoryview):
+        return f"[{len(bytes(value))} bytes]"
+    if isinstance(value, str) and len(value) > _LONGEST:
+        return f"{value[:_LONGEST]}… [{len(value)} characters]"
+    return json.loads(json.dumps(value, cls=DjangoJSONEncoder))

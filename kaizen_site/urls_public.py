@@ -1,0 +1,11 @@
+"""URLs of the bare host: the public site and the operators' admin."""
+
+from django.contrib import admin
+from django.urls import path
+
+from apps.core.health import healthz
+
+urlpatterns = [
+    path("healthz", healthz),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,11 @@
+"""URLs of an organization's host."""
+
+from django.urls import include, path
+
+from apps.core.health import healthz
+
+urlpatterns = [
+    path("healthz", healthz),
+    path("accounts/", include("allauth.urls")),
+    path("api/v1/", include("kaizen_site.urls_api")),
+]
