@@ -235,11 +235,19 @@ def _lock(spec: CommandSpec, kwargs: dict[str, Any]) -> Model | None:
     if spec.on is None:
         return None
     stale: Model = kwargs[spec.on]
-    fresh = type(stale)._base_manager.select_for_update(of=("self",)).filter(pk=stale.pk).first()
+    for name in getattr(stale, "locked_under", ()):
+        above: Any = stale._meta.get_field(name)
+        _row_for_update(above.related_model, getattr(stale, above.attname))
+    fresh = _row_for_update(type(stale), stale.pk)
     if fresh is None:
         raise NotFound(f"{stale} no longer exists.")
     kwargs[spec.on] = fresh
     return fresh
+
+
+def _row_for_update(model: type[Model], key: Any) -> Model | None:
+    row: Model | None = model._base_manager.select_for_update(of=("self",)).filter(pk=key).first()
+    return row
 
 
 def _authorize(

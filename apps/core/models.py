@@ -16,11 +16,15 @@ class BaseModel(models.Model):
         audit_ignored: fields that are bookkeeping and never recorded.
         access_scopes: names of foreign keys whose targets also carry grants for this row, nearest first: a grant of
             `deployment.rollback` on an environment covers the deployments in it.
+        locked_under: names of foreign keys whose targets a command on this row locks first, outermost first. Deploying
+            locks an environment and then rows in it; a command that starts at such a row must take the same order, or
+            the two wait for each other.
     """
 
     audit_hidden: ClassVar[frozenset[str]] = frozenset()
     audit_ignored: ClassVar[frozenset[str]] = frozenset({"updated_at"})
     access_scopes: ClassVar[tuple[str, ...]] = ()
+    locked_under: ClassVar[tuple[str, ...]] = ()
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(auto_now_add=True, editable=False)
