@@ -6,8 +6,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from launcher import environments, services, testing
-from launcher.children import Children, Interruption, interruptible
+from launcher import commands, environments, services, testing
+from launcher.children import Children, interruptible
 from launcher.errors import Interrupted, LauncherError
 from launcher.progress import Progress
 
@@ -15,34 +15,55 @@ from launcher.progress import Progress
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code of the process."""
     parser = argparse.ArgumentParser(prog="python3 -m launcher", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("services", help="run PostgreSQL and Redis for development; print their variables for a shell")
-    test = commands.add_parser("test", help="run all tests, with real services on ports of their own", add_help=False)
+    parsers = parser.add_subparsers(dest="command", required=True)
+    parsers.add_parser("services", help="run PostgreSQL and Redis for development; print their variables for a shell")
+    test = parsers.add_parser("test", help="run all tests, with real services on ports of their own", add_help=False)
     test.add_argument("pytest_arguments", nargs=argparse.REMAINDER)
+    parsers.add_parser("up", help="start everything, show the panel, stop it all on Ctrl-C")
+    parsers.add_parser("down", help="stop everything")
+    parsers.add_parser("reset", help="stop everything and delete the local state")
+    parsers.add_parser("panel", help="print the panel as one line of JSON")
+    manage = parsers.add_parser("manage", help="run manage.py against the installation", add_help=False)
+    manage.add_argument("manage_arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
-    progress, children = Progress(), Children()
     try:
         with interruptible() as interruption:
-            return _run(options, progress, children, interruption)
+            children = Children(interruption)
+            try:
+                return _run(options, Progress(), children)
+            finally:
+                children.interruption.hold()
+                children.terminate()
     except Interrupted as error:
-        children.terminate()
         return 128 + error.signal_number
     except LauncherError as error:
-        children.terminate()
         print(f"\n{error}", file=sys.stderr)
         return 1
 
 
-def _run(options: argparse.Namespace, progress: Progress, children: Children, interruption: Interruption) -> int:
-    if options.command == "test":
-        return testing.run(options.pytest_arguments, progress=progress, children=children, interruption=interruption)
-    return _services(progress, children, interruption)
+def _run(options: argparse.Namespace, progress: Progress, children: Children) -> int:
+    match options.command:
+        case "up":
+            return commands.up(os.environ, progress=progress, children=children)
+        case "down":
+            return commands.down(os.environ, progress=progress)
+        case "reset":
+            return commands.reset(os.environ, progress=progress)
+        case "panel":
+            return commands.panel(os.environ)
+        case "manage":
+            return commands.manage(os.environ, options.manage_arguments)
+        case "test":
+            arguments = options.pytest_arguments
+            return testing.run(arguments, progress=progress, children=children)
+        case _:
+            return _services(progress, children)
 
 
-def _services(progress: Progress, children: Children, interruption: Interruption) -> int:
+def _services(progress: Progress, children: Children) -> int:
     needed = (environments.STUDIO_WITH_TOOLS,)
     environments.install(needed, children=children, progress=progress)
-    with services.running(os.environ, progress=progress, children=children, interruption=interruption) as variables:
+    with services.running(os.environ, progress=progress, children=children) as variables:
         print(services.exports(variables), flush=True)
         progress.say("services", "running; Ctrl-C stops them and throws their data away")
         signal.pause()

@@ -38,12 +38,31 @@ class Interruption:
 
     def __init__(self) -> None:
         self._held = False
+        self._postponing = False
+        self._pending: int | None = None
 
     def receive(self, signal_number: int, _frame: FrameType | None) -> None:
         if self._held:
             return
         self._held = True
-        raise Interrupted(signal_number)
+        if self._postponing:
+            self._pending = signal_number
+        else:
+            raise Interrupted(signal_number)
+
+    @contextmanager
+    def postponed(self) -> Iterator[None]:
+        """Raise only at the end of the block, so that a process is never started without being noted."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals interrupt the main thread only
+            return
+        self._postponing = True
+        try:
+            yield
+        finally:
+            self._postponing = False
+            if self._pending is not None:
+                raise Interrupted(self._pending)
 
     def hold(self) -> None:
         """Ignore stop signals from here on: what follows is the stopping itself, and it is bounded in time."""
@@ -67,7 +86,8 @@ def dropping_to(account: Account | None) -> dict[str, Any]:
 class Children:
     """Runs commands to their end, each in a session of its own so that Ctrl-C reaches the launcher alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, interruption: Interruption) -> None:
+        self.interruption = interruption
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self.cancelled = threading.Event()
@@ -109,7 +129,7 @@ class Children:
     def _spawn(
         self, command: Sequence[str | Path], output: IO[bytes], *, stdin: bool, **options: Any
     ) -> subprocess.Popen[bytes]:
-        with self._lock:
+        with self._lock, self.interruption.postponed():
             if self.cancelled.is_set():
                 raise LauncherError("stopped before it began")
             child = subprocess.Popen(

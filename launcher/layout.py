@@ -70,9 +70,9 @@ class StateFolder:
         return self.path / "trusted-keys.json"
 
     @property
-    def ports(self) -> Path:
+    def addresses(self) -> Path:
         """The addresses the running installation was started with. No secret."""
-        return self.run / "addresses.json"
+        return self.path / "addresses.json"
 
     @property
     def socket(self) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launcher import chromium, valkey
 from launcher.addresses import Port, free_port
-from launcher.children import Children, Interruption
+from launcher.children import Children
 from launcher.errors import LauncherError
 from launcher.layout import StateFolder
 from launcher.postgresql import APPLICATION_ROLE, OWNER_ROLE, Cluster
@@ -24,9 +24,7 @@ _GIVEN = ("TEST_DATABASE_URL", "TEST_DATABASE_OWNER_URL", "TEST_REDIS_URL")
 
 
 @contextmanager
-def running(
-    environment: Mapping[str, str], *, progress: Progress, children: Children, interruption: Interruption
-) -> Iterator[dict[str, str]]:
+def running(environment: Mapping[str, str], *, progress: Progress, children: Children) -> Iterator[dict[str, str]]:
     """Start what is not given, yield the variables that Studio and its tests read, and stop it all again.
 
     TEST_DATABASE_URL with TEST_DATABASE_OWNER_URL, and TEST_REDIS_URL, replace the embedded services. The owner must be
@@ -55,7 +53,7 @@ def running(
         _start(supervisor, programs, environment, children, progress)
         yield {**addresses, **_studio_variables(folder, values)}
     finally:
-        interruption.hold()
+        children.interruption.hold()
         children.terminate()
         supervisor.stop([program.name for program in programs], within=10)
         supervisor.shutdown()
@@ -90,7 +88,7 @@ def _start(
         return
     names = " and ".join(program.name for program in programs)
     with progress.step(names, "starting", "ready"):
-        supervisor.start(programs, environment, outlives_us=False)
+        supervisor.start(programs, environment, children.interruption, outlives_us=False)
         for program in programs:
             supervisor.launch(program)
         for program in programs:

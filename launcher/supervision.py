@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import processes
-from launcher.children import Account, Children, tail
+from launcher.children import Account, Children, Interruption, tail
 from launcher.errors import LauncherError, NotReady
 from launcher.layout import CHECKOUT, STUDIO_PYTHON, StateFolder, write_private
 from launcher.probes import Probe, always
@@ -71,7 +71,14 @@ class Supervisor:
 
     # Life -------------------------------------------------------------------------------------------------------------
 
-    def start(self, programs: Sequence[Program], environment: Mapping[str, str], *, outlives_us: bool = True) -> None:
+    def start(
+        self,
+        programs: Sequence[Program],
+        environment: Mapping[str, str],
+        interruption: Interruption,
+        *,
+        outlives_us: bool = True,
+    ) -> None:
         """Write the configuration and start supervisord, in a session of its own so that Ctrl-C passes it by.
 
         Args:
@@ -83,7 +90,7 @@ class Supervisor:
         configuration = self._write(programs)
         log = self._folder.logs / "supervisord.log"
         inherited = {name: environment[name] for name in _INHERITED if name in environment}
-        with log.open("ab") as output:
+        with log.open("ab") as output, interruption.postponed():
             began = output.tell()
             child = subprocess.Popen(
                 [STUDIO_PYTHON, "-m", "supervisor.supervisord", "-n", "-c", configuration],
@@ -124,8 +131,13 @@ class Supervisor:
     # Programs ---------------------------------------------------------------------------------------------------------
 
     def launch(self, program: Program) -> None:
-        """Start a program without waiting for it."""
-        self._call("supervisor.startProcess", program.name, _DO_NOT_WAIT)
+        """Start a program, with its variables as they are now, without waiting for it."""
+        self._write_start_script(program)
+        self.relaunch(program.name)
+
+    def relaunch(self, name: str) -> None:
+        """Start a program as it was started last."""
+        self._call("supervisor.startProcess", name, _DO_NOT_WAIT)
 
     def wait_ready(self, program: Program, children: Children) -> None:
         """Wait until a program's probe succeeds.
@@ -208,6 +220,7 @@ class Supervisor:
                     f"childlogdir={_ini(str(self._folder.logs))}",
                     "umask=077",
                     "loglevel=info",
+                    "silent=true",
                     # Said aloud, since supervisord warns of running as root otherwise.
                     *(["user=root"] if os.geteuid() == 0 else []),
                 ]
@@ -220,7 +233,7 @@ class Supervisor:
         return path
 
     def _section(self, program: Program) -> str:
-        command = program.command if program.account else ("/bin/sh", str(self._start_script(program)))
+        command = program.command if program.account else ("/bin/sh", str(self._start_script(program.name)))
         lines = [
             f"[program:{program.name}]",
             f"command={_ini(shlex.join(command))}",
@@ -240,16 +253,18 @@ class Supervisor:
         ]
         return "\n".join(lines)
 
-    def _start_script(self, program: Program) -> Path:
-        """A script that sets a program's variables and becomes the program.
+    def _start_script(self, name: str) -> Path:
+        return self._folder.run / f"{name}.sh"
+
+    def _write_start_script(self, program: Program) -> None:
+        """Write a script that sets a program's variables and becomes the program.
 
         supervisord's own `environment=` cannot hold every value (quotes, percent signs); the shell's quoting can. It
         also lets a person start one program by hand.
         """
         exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(program.environment.items())]
-        path = self._folder.run / f"{program.name}.sh"
-        write_private(path, "\n".join([*exports, f"exec {shlex.join(program.command)}"]) + "\n")
-        return path
+        script = "\n".join([*exports, f"exec {shlex.join(program.command)}"]) + "\n"
+        write_private(self._start_script(program.name), script)
 
 
 class _UnixTransport(xmlrpc.client.Transport):

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 
 from launcher import chromium, environments, services
-from launcher.children import Children, Interruption
+from launcher.children import Children
 from launcher.errors import LauncherError
 from launcher.layout import CHECKOUT, ENVIRONMENTS, STUDIO_PYTHON
 from launcher.progress import Progress
@@ -13,12 +13,12 @@ from launcher.progress import Progress
 _PYTEST_LEAVE_SECONDS = 20.0
 
 
-def run(arguments: Sequence[str], *, progress: Progress, children: Children, interruption: Interruption) -> int:
+def run(arguments: Sequence[str], *, progress: Progress, children: Children) -> int:
     """Run pytest with real services on free ports; returns its exit code."""
     needed = (environments.STUDIO_WITH_TOOLS, environments.GATEWAY, environments.MODEL)
     environments.install(needed, children=children, progress=progress)
     _provide_browser(children, progress)
-    with services.running(os.environ, progress=progress, children=children, interruption=interruption) as variables:
+    with services.running(os.environ, progress=progress, children=children) as variables:
         return _pytest(arguments, variables)
 
 
