@@ -15,6 +15,7 @@ from apps.accounts.models import User
 from apps.core.actors import Actor
 from apps.core.decisions import Decision, Reason
 from apps.core.resources import type_of
+from apps.core.tenancy import current_schema, in_public
 
 
 def decide(actor: Actor, action: str, resource: Model | None = None, context: Mapping[str, Any] | None = None) -> Decision:
@@ -41,6 +42,9 @@ def _rules(actor: Actor, action: str, resource: Model | None) -> Iterator[Reason
     if user is None or actor.kind != "user":
         yield Reason("member", "deny", "Nobody is signed in.")
         return
+    if actor.schema != current_schema():
+        yield Reason("member", "deny", f"{actor.label} is not a member of this organization.")
+        return
     if not user.is_active:
         yield Reason("member", "deny", f"{user.email} is deactivated.")
         return
@@ -58,7 +62,7 @@ def _system(actor: Actor) -> Reason:
 
 def _operator(actor: Actor) -> Reason:
     user = actor.user
-    if actor.kind == "operator" and user is not None and user.is_active and user.is_superuser:
+    if actor.kind == "operator" and user is not None and user.is_active and user.is_superuser and in_public():
         return Reason("operator", "allow", f"{actor.label} operates this installation.")
     return Reason("operator", "none", "Not an operator.")
 
@@ -105,7 +109,7 @@ def visible(queryset: QuerySet[Any], actor: Actor, action: str) -> QuerySet[Any]
     if actor.kind == "system":
         return queryset
     user = actor.user
-    if user is None or not user.is_active:
+    if user is None or not user.is_active or actor.schema != current_schema():
         return queryset.none()
     if actor.kind == "operator":
         return queryset if user.is_superuser else queryset.none()

@@ -2,7 +2,14 @@
 
 from apps.accounts.commands.organizations import create_organization, found
 from apps.accounts.commands.tokens import create_token, revoke_token
-from apps.accounts.commands.users import change_role, create_user, deactivate, reactivate, update_profile
+from apps.accounts.commands.users import (
+    change_role,
+    create_user,
+    deactivate,
+    grant_ownership,
+    reactivate,
+    update_profile,
+)
 
 __all__ = [
     "change_role",
@@ -11,6 +18,7 @@ __all__ = [
     "create_user",
     "deactivate",
     "found",
+    "grant_ownership",
     "reactivate",
     "revoke_token",
     "update_profile",

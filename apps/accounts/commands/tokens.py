@@ -16,7 +16,7 @@ from apps.core.tenancy import current_schema
 from apps.tenants.models import Organization
 
 
-@command("api-token.create")
+@command("api-token.create", on="user")
 def create_token(
     *, actor: Actor, user: User, name: str, expires_at: datetime | None = None
 ) -> tuple[ApiToken, TokenText]:
@@ -30,6 +30,7 @@ def create_token(
     if expires_at is not None and expires_at <= timezone.now():
         raise Invalid(fields={"expires_at": ["That is in the past."]})
     if actor.kind == "user" and actor.id != str(user.pk):
+        # An administrator's role covers the action, but a token is a way to act as somebody else.
         raise Invalid(fields={"user": ["A token can only be made for oneself."]})
     text = TokenText.new(Organization.objects.get(schema_name=current_schema()).slug)
     token = ApiToken.objects.create(

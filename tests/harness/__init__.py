@@ -1,0 +1,1 @@
+"""What stories need and are not about: organizations, clients, real gateway processes."""
