@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from launcher import commands, environments, services, testing
+from launcher import checks, commands, environments, requirements, services, testing
 from launcher.children import Children, interruptible
 from launcher.errors import Interrupted, LauncherError
 from launcher.progress import Progress
@@ -19,6 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsers.add_parser("services", help="run PostgreSQL and Redis for development; print their variables for a shell")
     test = parsers.add_parser("test", help="run all tests, with real services on ports of their own", add_help=False)
     test.add_argument("pytest_arguments", nargs=argparse.REMAINDER)
+    bench = parsers.add_parser("bench", help="run benchmarks against real services")
+    bench.add_argument("benchmarks", nargs="*")
+    parsers.add_parser("check", help="run every static check")
+    parsers.add_parser("requirements", help="compile the pinned requirements anew")
     parsers.add_parser("up", help="start everything, show the panel, stop it all on Ctrl-C")
     parsers.add_parser("down", help="stop everything")
     parsers.add_parser("reset", help="stop everything and delete the local state")
@@ -51,6 +55,12 @@ def _run(options: argparse.Namespace, progress: Progress, children: Children) ->
             return commands.reset(os.environ, progress=progress)
         case "panel":
             return commands.panel(os.environ)
+        case "bench":
+            return testing.bench(options.benchmarks, progress=progress, children=children)
+        case "check":
+            return checks.run(progress=progress, children=children)
+        case "requirements":
+            return requirements.compile_all(progress=progress, children=children)
         case "manage":
             return commands.manage(os.environ, options.manage_arguments)
         case "test":

@@ -10,7 +10,7 @@ from launcher.errors import LauncherError
 from launcher.layout import CHECKOUT, ENVIRONMENTS, STUDIO_PYTHON
 from launcher.progress import Progress
 
-_PYTEST_LEAVE_SECONDS = 20.0
+_LEAVE_SECONDS = 20.0
 
 
 def run(arguments: Sequence[str], *, progress: Progress, children: Children) -> int:
@@ -19,7 +19,25 @@ def run(arguments: Sequence[str], *, progress: Progress, children: Children) -> 
     environments.install(needed, children=children, progress=progress)
     _provide_browser(children, progress)
     with services.running(os.environ, progress=progress, children=children) as variables:
-        return _pytest(arguments, variables)
+        return _run_python(["-m", "pytest", *arguments], variables)
+
+
+def bench(names: Sequence[str], *, progress: Progress, children: Children) -> int:
+    """Run benchmarks, all or the named ones, each as `python -m benchmarks.NAME`; returns 1 if any failed.
+
+    Raises:
+        LauncherError: there is no benchmark of that name.
+    """
+    found = sorted(path.stem for path in (CHECKOUT / "benchmarks").glob("[!_]*.py"))
+    if unknown := [name for name in names if name not in found]:
+        raise LauncherError(
+            f"No benchmark is called {', '.join(unknown)}. There are: {', '.join(found) or 'none yet'}."
+        )
+    needed = (environments.STUDIO_WITH_TOOLS, environments.GATEWAY, environments.MODEL)
+    environments.install(needed, children=children, progress=progress)
+    with services.running(os.environ, progress=progress, children=children) as variables:
+        codes = [_run_python(["-m", f"benchmarks.{name}"], variables) for name in names or found]
+    return int(any(codes))
 
 
 def _provide_browser(children: Children, progress: Progress) -> None:
@@ -34,16 +52,16 @@ def _provide_browser(children: Children, progress: Progress) -> None:
         progress.say("chromium", f"not installed, so browser stories will be left out: {error}")
 
 
-def _pytest(arguments: Sequence[str], variables: dict[str, str]) -> int:
-    """Run pytest in the foreground: Ctrl-C reaches it directly, so that it can report what it ran."""
-    child = subprocess.Popen([STUDIO_PYTHON, "-m", "pytest", *arguments], cwd=CHECKOUT, env={**os.environ, **variables})
+def _run_python(arguments: Sequence[str], variables: dict[str, str]) -> int:
+    """Run Studio's Python in the foreground: Ctrl-C reaches it directly, so that pytest can report what it ran."""
+    child = subprocess.Popen([STUDIO_PYTHON, *arguments], cwd=CHECKOUT, env={**os.environ, **variables})
     try:
         return child.wait()
     finally:
         if child.poll() is None:
             child.terminate()
             try:
-                child.wait(timeout=_PYTEST_LEAVE_SECONDS)
+                child.wait(timeout=_LEAVE_SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
