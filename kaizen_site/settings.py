@@ -314,6 +314,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {},
 }
 DJANGO_TABLES2_TEMPLATE = "generic/table.html"
+FORM_RENDERER = "apps.core.forms.TablerRenderer"
 UNFOLD = {"SITE_TITLE": "Kaizen Studio operators", "SITE_HEADER": "Kaizen Studio", "SITE_URL": "/"}
 
 LANGUAGE_CODE = "en"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from django import forms
@@ -12,7 +13,7 @@ from django.utils.functional import cached_property
 
 
 class TablerRenderer(DjangoTemplates):
-    """Looks for form templates in `templates/` before Django's own."""
+    """Looks for form templates in `templates/`, then in the apps (unfold brings widgets), then at Django's own."""
 
     form_template_name = "forms/form.html"
     field_template_name = "forms/field.html"
@@ -22,19 +23,13 @@ class TablerRenderer(DjangoTemplates):
     def engine(self) -> Engine:
         engine: Engine = self.backend(
             {
-                "APP_DIRS": False,
-                "DIRS": [settings.BASE_DIR / "templates", *_django_form_templates()],
+                "APP_DIRS": True,
+                "DIRS": [settings.BASE_DIR / "templates", Path(forms.__file__).parent / "templates"],
                 "NAME": "forms",
                 "OPTIONS": {"libraries": {"ui": "apps.core.templatetags.ui"}},
             }
         )
         return engine
-
-
-def _django_form_templates() -> list[Any]:
-    from pathlib import Path
-
-    return [Path(forms.__file__).parent / "templates"]
 
 
 class SwitchInput(forms.CheckboxInput):
