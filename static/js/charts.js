@@ -24,7 +24,7 @@ function written(value, unit) {
   return unit ? `${exact.format(value)} ${unit}` : exact.format(value);
 }
 
-function tooltip(host, figures, colours) {
+function tooltip(figures, colours, hidden) {
   const box = Object.assign(document.createElement("div"), { className: "chart-tip", hidden: true });
   const row = (name, text, colour) => {
     const line = document.createElement("div");
@@ -46,7 +46,7 @@ function tooltip(host, figures, colours) {
         if (box.hidden) return;
         box.replaceChildren(row(clock.format(new Date(figures.times[idx] * 1000))));
         figures.series.forEach((series, at) => {
-          if (plot.series[at + 1].show) box.append(row(series.label, written(series.values[idx], figures.unit), colours[at]));
+          if (!hidden.has(at)) box.append(row(series.label, written(series.values[idx], figures.unit), colours[at]));
         });
         const flip = left + box.offsetWidth + 24 > plot.over.clientWidth;
         box.style.left = `${flip ? left - box.offsetWidth - 12 : left + 12}px`;
@@ -56,15 +56,13 @@ function tooltip(host, figures, colours) {
   };
 }
 
-// uPlot draws what it is given: for a stack, each series is the sum of itself and those below it, drawn top first.
-function stacked(series) {
-  const sums = [];
+// uPlot draws what it is given. A stack is drawn as sums, the highest first, so that each covers the one above it.
+function sums(series, hidden) {
   let below = [];
-  for (const { values } of series) {
-    below = values.map((value, at) => (value ?? 0) + (below[at] ?? 0));
-    sums.push(below);
-  }
-  return sums;
+  return series.map(({ values }, at) => {
+    if (!hidden.has(at)) below = values.map((value, index) => (value ?? 0) + (below[index] ?? 0));
+    return below;
+  });
 }
 
 class Chart {
@@ -77,75 +75,89 @@ class Chart {
 
   draw() {
     this.plot?.destroy();
-    this.figures = JSON.parse(document.getElementById(this.element.dataset.chart).textContent);
-    const { times, series, unit = "", stacked: isStack = false } = this.figures;
+    this.drawnFrom = this.element.dataset.chart;
+    this.figures = JSON.parse(document.getElementById(this.drawnFrom).textContent);
+    this.hidden ??= new Set();
+    const { series, stacked = false, unit = "" } = this.figures;
     const colours = series.map((each, at) => resolved(COLOURS[each.color] ?? Object.values(COLOURS)[at % 6], this.element));
-    const columns = isStack ? stacked(series) : series.map((each) => each.values);
-    const order = series.map((_, at) => at);
+    // Position in the plot → position in the figures.
+    this.order = series.map((_, at) => (stacked ? series.length - 1 - at : at));
     this.element.setAttribute("role", "img");
-    this.plot = new window.uPlot(this.options(series, colours, unit, order), [times, ...columns], this.element);
+    this.plot = new window.uPlot(this.options(colours), this.columns(), this.element);
     this.plot.root.dataset.chartCanvas = "";
-    if (isStack) this.fillBetween(series, colours);
     this.legend(series, colours, unit);
   }
 
-  options(series, colours, unit) {
+  columns() {
+    const { times, series, stacked } = this.figures;
+    const values = stacked ? sums(series, this.hidden) : series.map((each) => each.values);
+    return [times, ...this.order.map((at) => values[at])];
+  }
+
+  options(colours) {
+    const { series, stacked, unit = "" } = this.figures;
     const muted = resolved("--tblr-secondary-color", this.element);
     const grid = resolved("--tblr-border-color", this.element);
     const axis = { stroke: muted, font: "12px Inter, sans-serif", grid: { stroke: grid, width: 1 }, ticks: { show: false } };
+    const tick = (value) => (unit === "ms" ? written(value, "ms") : compact.format(value));
     return {
       width: this.element.clientWidth || 600,
       height: HEIGHT,
       padding: [12, 8, 0, 0],
       legend: { show: false },
-      cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
+      cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
         { ...axis, grid: { show: false }, space: 72 },
-        { ...axis, size: 52, space: 40, values: (_, ticks) => ticks.map((tick) => (unit === "ms" ? written(tick, "ms") : compact.format(tick))) },
+        { ...axis, size: 52, space: 40, values: (_, ticks) => ticks.map(tick) },
       ],
-      series: [
-        {},
-        ...series.map((each, at) => ({
-          label: each.label,
-          stroke: colours[at],
-          width: each.kind === "bars" ? 0 : 1.75,
-          fill: each.kind === "bars" ? translucent(colours[at], 75) : translucent(colours[at], 9),
-          paths: each.kind === "bars" ? window.uPlot.paths.bars({ size: [0.7, 24], radius: 0.15 }) : undefined,
-          points: { show: false },
-          spanGaps: false,
-        })),
-      ],
-      plugins: [tooltip(this.element, this.figures, colours)],
+      series: [{}, ...this.order.map((at) => this.look(series[at], at, colours[at], stacked))],
+      plugins: [tooltip(this.figures, colours, this.hidden)],
     };
   }
 
-  fillBetween(series, colours) {
-    for (let at = series.length - 1; at > 0; at -= 1) {
-      this.plot.addBand({ series: [at + 1, at], fill: translucent(colours[at], 75) });
-    }
-    this.plot.redraw();
+  look({ label, kind }, at, colour, stacked) {
+    const bars = kind === "bars";
+    return {
+      label,
+      show: !this.hidden.has(at),
+      stroke: colour,
+      width: bars ? 0 : 1.75,
+      fill: bars || stacked ? colour : translucent(colour, 9),
+      paths: bars ? window.uPlot.paths.bars({ size: [0.72, 28], radius: stacked ? 0 : 0.15 }) : undefined,
+      points: { show: false },
+      spanGaps: false,
+    };
+  }
+
+  toggle(at) {
+    if (!this.hidden.delete(at)) this.hidden.add(at);
+    this.plot.setSeries(this.order.indexOf(at) + 1, { show: !this.hidden.has(at) });
+    if (this.figures.stacked) this.plot.setData(this.columns());
   }
 
   legend(series, colours, unit) {
     const list = document.querySelector(`[data-chart-legend="${this.element.dataset.chart}"]`);
-    if (!list) return;
-    list.replaceChildren(...series.map((each, at) => {
+    list?.replaceChildren(...series.map((each, at) => {
       const button = Object.assign(document.createElement("button"), { type: "button" });
       const swatch = Object.assign(document.createElement("span"), { className: "chart-swatch" });
       swatch.style.background = colours[at];
       button.append(swatch, each.label);
       if (each.total !== undefined) button.append(Object.assign(document.createElement("b"), { textContent: written(each.total, unit) }));
-      button.setAttribute("aria-pressed", "true");
+      button.setAttribute("aria-pressed", String(!this.hidden.has(at)));
       button.addEventListener("click", () => {
-        const shown = !this.plot.series[at + 1].show;
-        this.plot.setSeries(at + 1, { show: shown });
-        button.setAttribute("aria-pressed", String(shown));
+        this.toggle(at);
+        button.setAttribute("aria-pressed", String(!this.hidden.has(at)));
       });
       const item = document.createElement("li");
       item.append(button);
       return item;
     }));
+  }
+
+  // The name of the figures is made of their content: another name, other figures.
+  refresh() {
+    if (this.element.dataset.chart !== this.drawnFrom) this.draw();
   }
 
   resize() {
@@ -155,7 +167,7 @@ class Chart {
 }
 
 const charts = new Map();
-function start() {
+function start(redraw = false) {
   for (const [element, chart] of charts) {
     if (!element.isConnected) {
       chart.observer.disconnect();
@@ -164,11 +176,12 @@ function start() {
     }
   }
   for (const element of document.querySelectorAll("[data-chart]")) {
-    if (charts.has(element)) charts.get(element).draw();
-    else charts.set(element, new Chart(element));
+    if (!charts.has(element)) charts.set(element, new Chart(element));
+    else if (redraw) charts.get(element).draw();
+    else charts.get(element).refresh();
   }
 }
 start();
-document.addEventListener("kaizen:theme", start);
-document.addEventListener("kaizen:morphed", start);
-document.addEventListener("htmx:load", start);
+document.addEventListener("kaizen:theme", () => start(true));
+document.addEventListener("kaizen:morphed", () => start());
+document.addEventListener("htmx:load", () => start());

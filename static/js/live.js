@@ -86,9 +86,15 @@ function keepsOpen(name, node) {
   return true;
 }
 
-// A drawn chart is redrawn by charts.js from its new figures; its canvas is not in the server's HTML.
-function keepsCharts(node) {
-  return !(node.nodeType === Node.ELEMENT_NODE && node.matches("[data-chart-canvas]"));
+// What charts.js drew is not in the server's HTML: keep it, and only say which figures belong to it now.
+function keepsCharts(node, fresh) {
+  for (const name of ["chart", "chartLegend"]) {
+    if (node.dataset?.[name] && fresh.dataset?.[name]) {
+      node.dataset[name] = fresh.dataset[name];
+      return false;
+    }
+  }
+  return true;
 }
 
 const regions = new WeakMap();

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
-from uuid import uuid4
 
 from django import template
 from django.conf import settings
@@ -116,7 +116,7 @@ def fact(content: str, label: str) -> SafeString:
 
 @register.simple_block_tag
 def empty(content: str, title: str, text: str = "", *, icon: str = "inbox", compact: bool = False) -> SafeString:
-    context = {"title": title, "text": text, "icon": icon, "compact": compact, "buttons": content.strip()}
+    context = {"title": title, "text": text, "icon": icon, "compact": compact, "buttons": SafeString(content.strip())}
     return mark_safe(render_to_string("components/empty.html", context))  # noqa: S308  a rendered template
 
 
@@ -172,7 +172,8 @@ def chart(figures: Mapping[str, Any] | None, title: str = "", empty: str = "Noth
     """A time series. `figures`: times (unix seconds), series [{label, values, color, kind}], unit, stacked."""
     series = (figures or {}).get("series", [])
     drawn = any(value for each in series for value in each["values"])
-    identifier = f"chart-{uuid4().hex[:8]}"
+    # The same figures get the same name, so that a live region which changed elsewhere leaves the chart alone.
+    identifier = f"chart-{sha256(json.dumps([title, figures], default=str).encode()).hexdigest()[:12]}"
     script = json_script(figures, identifier) if drawn else ""
     return {"title": title, "empty": empty, "drawn": drawn, "identifier": identifier, "script": script}
 
