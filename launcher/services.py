@@ -3,12 +3,13 @@
 import os
 import shlex
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from launcher import chromium, valkey
+from launcher import chromium, environments, valkey
 from launcher.addresses import Port, free_port
 from launcher.children import Children
 from launcher.errors import LauncherError
@@ -60,6 +61,16 @@ def running(environment: Mapping[str, str], *, progress: Progress, children: Chi
         if cluster:
             cluster.remove()
         shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def serve(environment: Mapping[str, str], *, progress: Progress, children: Children) -> int:
+    """Run services until interrupted; their variables go to standard output, for a shell to evaluate."""
+    environments.install((environments.STUDIO_WITH_TOOLS,), children=children, progress=progress)
+    with running(environment, progress=progress, children=children) as variables:
+        print(exports(variables), flush=True)
+        progress.say("services", "running; Ctrl-C stops them and throws their data away")
+        while True:
+            signal.pause()
 
 
 def exports(variables: Mapping[str, str]) -> str:
