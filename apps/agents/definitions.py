@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from contract.agents import DEFAULT_INPUTS
@@ -55,9 +55,17 @@ class Definition:
         """The definition behind a version's content. What a later release of Studio adds takes its default."""
         return cls(**{name: value for name, value in content.items() if name in cls.NAMES})
 
+    def members(self) -> dict[str, Any]:
+        """Its members by name."""
+        return {name: getattr(self, name) for name in self.NAMES}
+
     def to_json(self) -> dict[str, Any]:
-        """The definition as JSON values."""
+        """The definition as JSON values that share nothing with it."""
         return asdict(self)
+
+    def replaced(self, **members: Any) -> Definition:
+        """The definition with other values for some of its members."""
+        return replace(self, **members)
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,14 @@
+"""What `agents` asks of higher floors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from apps.agents.models import Agent
+
+DeletionGuard = Callable[["Agent"], str | None]
+
+deletion_guards: list[DeletionGuard] = []
+"""Functions that say why an agent cannot be deleted now, as a sentence, or None. The agent's row is locked by then."""
