@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.contrib.auth.middleware import get_user
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
 
@@ -30,5 +31,6 @@ def _actor(request: HttpRequest) -> Actor:
     address = client_address(request)
     if not request.user.is_authenticated:
         return Actor.anonymous(address=address)
-    user = request.user
+    # The row itself: `request.user` is a lazy wrapper, whose type has no manager to lock it with.
+    user = get_user(request)
     return Actor.operator(user, address=address) if in_public() else Actor.of(user, address=address)
