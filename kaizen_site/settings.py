@@ -172,7 +172,13 @@ CELERY_TASK_ROUTES = {"accounts.found_pending": {"queue": "owner"}}
 CELERY_BEAT_SCHEDULE = {
     "found-pending": {"task": "accounts.found_pending", "schedule": 10.0},
     "rebuild-due-work": {"task": "gateways.rebuild_due_work", "schedule": 300.0},
+    "prune-executions": {"task": "telemetry.prune", "schedule": 3600.0},
 }
+
+# Figures ------------------------------------------------------------------------------------------------------------
+KAIZEN_EXECUTION_RETENTION_DAYS = env.int("KAIZEN_EXECUTION_RETENTION_DAYS", default=30)
+if KAIZEN_EXECUTION_RETENTION_DAYS < 1:
+    raise ImproperlyConfigured("KAIZEN_EXECUTION_RETENTION_DAYS must be at least 1.")
 
 # HTTP ---------------------------------------------------------------------------------------------------------------
 ASGI_APPLICATION = "kaizen_site.asgi.application"
