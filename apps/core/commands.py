@@ -95,6 +95,7 @@ class _Door:
     events: list[PendingEvent] = field(default_factory=list)
     open_events: list[PendingEvent] = field(default_factory=list)
     denials: list[PendingEvent] = field(default_factory=list)
+    closing: dict[str, Callable[[], None]] = field(default_factory=dict)
 
 
 _door: ContextVar[_Door | None] = ContextVar("kaizen_door", default=None)
@@ -170,6 +171,19 @@ def record_system_event(action: str, resource: Model, **detail: Any) -> None:
     ports.record([PendingEvent(uuid.uuid4(), action, Actor.system(), Resource.of(resource), detail=detail)])
 
 
+def at_close(callback: Callable[[], None], *, key: str) -> None:
+    """Run the callback at the end of the outermost command, in its transaction, once per key; outside of one, at once.
+
+    For rows that all commands share, such as a tenant's due work: locked in the middle of one command and then in the
+    other order by the next, they would make the two wait for each other.
+    """
+    door = _door.get()
+    if door is None:
+        callback()
+    else:
+        door.closing.setdefault(key, callback)
+
+
 @contextmanager
 def completing(callback: Callable[[Any], None]) -> Iterator[None]:
     """Run `callback(result)` inside the transaction of the next outermost command, before it commits."""
@@ -189,6 +203,8 @@ def _open_door(spec: CommandSpec, kwargs: dict[str, Any]) -> Any:
             completion = _completion.get()
             if completion is not None:
                 completion(result)
+            for close in door.closing.values():
+                close()
             # Last, because numbering locks the head of the chain, and every door takes that lock in the same order.
             ports.record([*door.events, *door.denials])
         return result

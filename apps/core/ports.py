@@ -36,3 +36,6 @@ class Ports:
 
 
 ports = Ports()
+
+# What higher floors do in a new organization, inside its schema, once that stands. Each step is safe to repeat.
+founding_steps: list[Callable[[], None]] = []

@@ -13,6 +13,7 @@ from apps.accounts.models import User
 from apps.core.actors import Actor
 from apps.core.commands import command
 from apps.core.errors import Conflict, Invalid
+from apps.core.ports import founding_steps
 from apps.core.tenancy import public, tenant
 from apps.tenants.models import SLUG, Domain, Organization
 from apps.tenants.provisioning import provision, schema_name_of
@@ -59,6 +60,8 @@ def found(organization: Organization, *, password: str | None = None) -> User:
             first = create_user(
                 actor=Actor.system("founding"), email=organization.owner_email, role=OWNER, password=password
             )
+        for step in founding_steps:
+            step()
     log.info("organization_founded", organization=organization.slug)
     return first
 

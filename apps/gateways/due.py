@@ -1,0 +1,142 @@
+"""When a tenant next needs the reconciler: one row per tenant in `public`, so that scanning visits no idle schema.
+
+Whoever makes work due lowers the row in the transaction that makes it. Whoever visited the tenant raises it again, but
+only if nobody lowered it meanwhile: the version tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from apps.core.commands import at_close
+from apps.core.tenancy import current_schema, in_public
+from apps.gateways.models import Gateway, Placement
+
+# Further moments at which a tenant needs a visit, asked inside its schema; rollouts of higher floors soak until theirs.
+due_sources: list[Callable[[], datetime | None]] = []
+# A scanner that dies in the middle of a visit keeps others out for no longer than this.
+VISIT_LEASE = timedelta(seconds=5)
+_TABLE = "public.tenants_duework"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A tenant whose turn it is, as `claim` found it.
+
+    Attributes:
+        version: of the row at that moment.
+    """
+
+    schema: str
+    version: int
+
+
+def lower(moment: datetime | None = None) -> None:
+    """See to it that the present tenant is visited at `moment` (default: now) at the latest.
+
+    Inside a command this happens at its very end: the row is shared by all commands of the tenant, and whoever holds
+    it must not wait for anything but the head of the log.
+    """
+    schema = current_schema()
+    if in_public():
+        return
+    at_close(lambda: _lower(schema, moment), key=f"due-work {schema} {moment or ''}")
+
+
+def _lower(schema: str, moment: datetime | None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {_TABLE} AS row (schema_name, due_at, version) VALUES (%s, coalesce(%s, clock_timestamp()), 1)
+            ON CONFLICT (schema_name) DO UPDATE SET
+                due_at = least(row.due_at, excluded.due_at), version = row.version + 1
+            """,  # noqa: S608  (a constant)
+            [schema, moment],
+        )
+
+
+def poll_now(gateways: QuerySet[Gateway]) -> None:
+    """Let the gateways be polled at the next visit, which is now."""
+    gateways.update(next_poll_at=timezone.now())
+    lower()
+
+
+def claim(limit: int) -> list[Due]:
+    """Take the tenants whose time has come, longest waiting first. One statement, whatever the number of tenants."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE {_TABLE} AS row SET due_at = clock_timestamp() + %s
+            FROM (
+                SELECT schema_name, due_at FROM {_TABLE} WHERE due_at <= clock_timestamp()
+                ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+            ) AS due
+            WHERE row.schema_name = due.schema_name
+            RETURNING row.schema_name, row.version, due.due_at
+            """,  # noqa: S608
+            [VISIT_LEASE, limit],
+        )
+        rows = sorted(cursor.fetchall(), key=lambda row: row[2])
+    return [Due(schema, version) for schema, version, _ in rows]
+
+
+def settle(due: Due, next_at: datetime | None) -> None:
+    """Write down when the tenant is due next (None: not), after a visit.
+
+    If somebody lowered the row since the claim, that stands, and `next_at` can only lower it further.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE {_TABLE} SET
+                due_at = CASE WHEN version = %s THEN %s::timestamptz ELSE least(due_at, %s::timestamptz) END
+            WHERE schema_name = %s
+            """,  # noqa: S608
+            [due.version, next_at, next_at, due.schema],
+        )
+
+
+def forget(schema: str) -> None:
+    """Drop the row of a tenant that no longer exists."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {_TABLE} WHERE schema_name = %s", [schema])  # noqa: S608
+
+
+def sleep_s(longest: float) -> float:
+    """Seconds until the next tenant is due, at most `longest`."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT extract(epoch FROM min(due_at) - clock_timestamp()) FROM {_TABLE}")  # noqa: S608
+        (seconds,) = cursor.fetchone()
+    return longest if seconds is None else min(longest, max(0.0, float(seconds)))
+
+
+_EARLIEST = """
+    SELECT min(due_at) FROM (
+        SELECT next_poll_at AS due_at FROM {gateway}
+        UNION ALL
+        SELECT greatest(
+            p.next_attempt_at, p.lease_until, CASE WHEN NOT p.priority THEN g.circuit_open_until END
+        )
+        FROM {placement} p JOIN {gateway} g ON g.id = p.gateway_id
+        WHERE (p.observed_generation <> p.desired_generation OR p.observed_digest <> p.desired_digest)
+            AND g.gateway_id <> '' AND g.status <> 'refused'
+    ) AS moments
+"""
+
+
+def earliest() -> datetime | None:
+    """The next moment at which the present tenant has something to do.
+
+    What waits for a gateway that has not introduced itself, or that is refused, waits for its next poll.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_EARLIEST.format(gateway=Gateway._meta.db_table, placement=Placement._meta.db_table))
+        (moment,) = cursor.fetchone()
+    moments = [moment, *(source() for source in due_sources)]
+    return min((each for each in moments if each is not None), default=None)
