@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import django_stubs_ext
 import environ
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from kaizen_site.logs import LOGGING as LOGGING
 from kaizen_site.logs import configure_structlog
+
+# Lets `ModelAdmin[Organization]` and the like be written as the type checker wants them.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -84,7 +88,6 @@ _BOTH = [
 SHARED_APPS = [
     "django_tenants",
     "apps.tenants",
-    "unfold",
     "django.contrib.admin",
     "django.contrib.staticfiles",
     "pgtrigger",
@@ -183,18 +186,19 @@ if KAIZEN_EXECUTION_RETENTION_DAYS < 1:
 # HTTP ---------------------------------------------------------------------------------------------------------------
 ASGI_APPLICATION = "kaizen_site.asgi.application"
 MIDDLEWARE = [
+    # First those whose headers belong on every answer, also on that to an unknown host.
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.core.middleware.BodyLimitMiddleware",
     "apps.tenants.middleware.TenantMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "apps.accounts.middleware.ActorMiddleware",
@@ -321,7 +325,6 @@ SPECTACULAR_SETTINGS = {
 }
 DJANGO_TABLES2_TEMPLATE = "generic/table.html"
 FORM_RENDERER = "apps.core.forms.TablerRenderer"
-UNFOLD = {"SITE_TITLE": "Kaizen Studio operators", "SITE_HEADER": "Kaizen Studio", "SITE_URL": "/"}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -7,5 +7,7 @@ from apps.core.health import healthz
 urlpatterns = [
     path("healthz", healthz),
     path("accounts/", include("allauth.urls")),
+    path("", include("apps.accounts.urls")),
+    path("", include("apps.audit.urls")),
     path("api/v1/", include("kaizen_site.urls_api")),
 ]

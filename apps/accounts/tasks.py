@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 from celery import shared_task
+from kombu.exceptions import OperationalError
 
 from apps.accounts.commands import found
 from apps.core.tenancy import public
@@ -23,3 +24,11 @@ def found_pending() -> int:
     for organization in pending:
         found(organization)
     return len(pending)
+
+
+def request_founding() -> None:
+    """Hint the owner's worker; a lost hint is made up for by beat within ten seconds."""
+    try:
+        found_pending.apply_async(retry=False, ignore_result=True)
+    except (OSError, OperationalError) as error:
+        log.warning("founding_hint_lost", reason=type(error).__name__)

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
+from apps.accounts.mail import send_welcome
 from apps.accounts.models import User
 from apps.core.actors import Actor
 from apps.core.commands import command, note, require
@@ -38,6 +39,8 @@ def create_user(*, actor: Actor, email: str, role: str, name: str = "", password
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     user.groups.set([_group(role)])
     note(role=role)
+    if password is None:
+        transaction.on_commit(lambda: send_welcome(user), robust=True)
     return user
 
 

@@ -1,0 +1,165 @@
+"""The operators' admin on the public host: organizations, domains, operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from apps.accounts.commands import create_organization
+from apps.accounts.models import User
+from apps.accounts.tasks import request_founding
+from apps.core.admin import AuditedModelAdmin
+from apps.core.errors import StudioError
+from apps.core.requests import actor_of
+from apps.tenants import commands as tenants
+from apps.tenants.models import Domain, Organization
+
+admin.site.site_header = "Kaizen Studio operators"
+admin.site.site_title = "Kaizen Studio"
+admin.site.index_title = "This installation"
+for _model in (EmailAddress, Group):
+    admin.site.unregister(_model)
+
+
+class OrganizationForm(forms.ModelForm[Organization]):
+    """A new organization. The command has the last word on what is acceptable."""
+
+    class Meta:
+        model = Organization
+        fields = ("name", "slug", "owner_email")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "owner_email" in self.fields:
+            self.fields["owner_email"].required = True
+
+    def clean_slug(self) -> str:
+        slug: str = self.cleaned_data["slug"]
+        if not self.instance.pk and Domain.objects.filter(domain=f"{slug}.{settings.KAIZEN_BASE_DOMAIN}").exists():
+            raise ValidationError(f"The address “{slug}” is taken.")
+        return slug
+
+
+@admin.register(Organization)
+class OrganizationAdmin(admin.ModelAdmin[Organization]):
+    """Organizations: found, suspend, restore. Every change is a command."""
+
+    form = OrganizationForm
+    list_display = ("name", "slug", "status", "reason", "created_at")
+    list_filter = ("status",)
+    search_fields = ("name", "slug", "owner_email")
+    actions = ["suspend", "restore"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
+        return super().get_queryset(request).exclude(schema_name="public")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Organization | None = None) -> tuple[str, ...]:
+        return ("name", "slug", "owner_email", "schema_name", "status", "reason", "created_at") if obj else ()
+
+    def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> list[str]:
+        return list(self.get_readonly_fields(request, obj)) or ["name", "slug", "owner_email"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:  # noqa: FBT001  Django's signature
+        made = create_organization(
+            actor=actor_of(request),
+            slug=obj.slug,
+            name=obj.name,
+            owner_email=obj.owner_email,
+            base_domain=settings.KAIZEN_BASE_DOMAIN,
+        )
+        obj.pk = made.pk
+        obj.schema_name = made.schema_name
+        transaction.on_commit(request_founding, robust=True)
+        messages.info(request, f"{made.name} is being set up; its owner gets a mail with a link to set a password.")
+
+    @admin.action(description="Suspend the selected organizations…", permissions=["view"])
+    def suspend(self, request: HttpRequest, queryset: QuerySet[Organization]) -> HttpResponse | None:
+        """Ask for the reason first: its members will read it."""
+        if "reason" not in request.POST:
+            values = {
+                **self.admin_site.each_context(request),
+                "title": "Suspend organizations",
+                "organizations": queryset,
+                "opts": self.opts,
+                "action_checkbox_name": admin.helpers.ACTION_CHECKBOX_NAME,
+            }
+            return TemplateResponse(request, "admin/tenants/organization/suspend.html", values)
+        for organization in queryset:
+            self._change(request, tenants.suspend, organization, reason=request.POST["reason"])
+        return None
+
+    @admin.action(description="Restore the selected organizations", permissions=["view"])
+    def restore(self, request: HttpRequest, queryset: QuerySet[Organization]) -> None:
+        """Open suspended organizations again."""
+        for organization in queryset:
+            self._change(request, tenants.restore, organization)
+
+    def _change(self, request: HttpRequest, command: Any, organization: Organization, **arguments: Any) -> None:
+        try:
+            changed = command(actor=actor_of(request), organization=organization, **arguments)
+        except StudioError as error:
+            messages.error(request, f"{organization}: {error.message}")
+        else:
+            messages.success(request, f"{organization} is {changed.status} now.")
+
+
+@admin.register(Domain)
+class DomainAdmin(AuditedModelAdmin[Domain]):
+    """Host names of organizations."""
+
+    list_display = ("domain", "tenant", "is_primary")
+    search_fields = ("domain",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Domain | None = None) -> bool:
+        return obj is None or (not obj.is_primary and obj.tenant.schema_name != "public")
+
+
+class OperatorCreationForm(UserCreationForm[User]):
+    """A new operator."""
+
+    class Meta:
+        model = User
+        fields = ("email", "name")
+
+
+@admin.register(User)
+class OperatorAdmin(AuditedModelAdmin[User], UserAdmin):  # type: ignore[type-arg]  # UserAdmin is generic only in the stubs
+    """Operators: users of the public schema. They are deactivated, never deleted, since the log names them."""
+
+    ordering = ("email",)
+    list_display = ("email", "name", "is_active", "is_staff", "is_superuser", "last_login")
+    list_filter = ("is_active", "is_superuser")
+    search_fields = ("email", "name")
+    add_form = OperatorCreationForm
+    fieldsets = (
+        (None, {"fields": ("email", "password", "name")}),
+        ("Access", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        ("Times", {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = ((None, {"fields": ("email", "name", "password1", "password2")}),)
+    readonly_fields = ("last_login", "date_joined")
+    filter_horizontal = ()
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001  Django's signature
+        if not change:
+            # Who is made here is made to operate; nobody else has a place in the public schema.
+            obj.is_staff = obj.is_superuser = True
+        super().save_model(request, obj, form, change)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
