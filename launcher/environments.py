@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from launcher.children import Children, tail
+from launcher.children import Children
 from launcher.errors import LauncherError
 from launcher.layout import CHECKOUT, ENVIRONMENTS
 from launcher.progress import Progress
@@ -74,9 +74,7 @@ class Environment:
             log=log,
             name=f"pip install -r {self.requirements}",
             folder=CHECKOUT,
-            on_wait=lambda seconds: progress.say(
-                f"environment {self.name}", f"still installing after {seconds:.0f} s: {tail(log, lines=1).strip()[:80]}"
-            ),
+            on_wait=lambda seconds: progress.say(f"environment {self.name}", f"installing, {seconds:.0f} s so far"),
         )
 
     def _has_pip(self) -> bool:

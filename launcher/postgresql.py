@@ -5,6 +5,7 @@ The server listens on the loopback interface only, asks everyone for a password 
 PostgreSQL refuses to run as root, so under root it runs as an account that the system already has.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -108,8 +109,11 @@ class Cluster:
         return True
 
     def remove(self) -> None:
-        """Delete the database and, if this installation's folder lies elsewhere, that folder."""
-        shutil.rmtree(self._home, ignore_errors=True)
+        """Delete the database, also where it lies outside the state folder."""
+        shutil.rmtree(self._home)
+        # The last installation takes the common folder with it; another one's database keeps it.
+        with contextlib.suppress(OSError):
+            _ELSEWHERE.rmdir()
 
     def _roles(self, *, may_create_databases: bool) -> bytes:
         extra = "CREATEDB" if may_create_databases else "NOCREATEDB"
