@@ -146,12 +146,18 @@ def _check_nodes(workflow: Workflow) -> dict[str, NodeType]:
 
 
 def _check_connections(workflow: Workflow, types: dict[str, NodeType]) -> None:
+    wires: set[tuple[str, str, str]] = set()
     for index, connection in enumerate(workflow.connections):
         path = f"workflow.connections[{index}]"
         source = _node_type(types, connection.from_node, f"{path}.from_node")
         target = _node_type(types, connection.to_node, f"{path}.to_node")
         _require_output(source, connection.from_output, f"{path}.from_output")
         _require_input(target, connection.to_input, f"{path}.to_input")
+        wire = (connection.from_node, connection.from_output, connection.to_node)
+        if wire in wires:
+            # kailash keeps one target per output and pair of nodes; a second would silently replace the first.
+            raise ContractError("the output flows into this node already", path)
+        wires.add(wire)
 
 
 def _check_acyclic(workflow: Workflow) -> None:

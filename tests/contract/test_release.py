@@ -143,6 +143,9 @@ def test_cycles_and_dangling_connections_are_refused() -> None:
     release["workflow"]["connections"] = [{**forth, "to_node": "third"}]
     with pytest.raises(ContractError, match="third"):
         Release.parse(release)
+    release["workflow"]["connections"] = [forth, {**forth, "to_input": "other"}]
+    with pytest.raises(ContractError, match="already"):
+        Release.parse(release)
     release["workflow"]["connections"] = [{**forth, "to_input": "instructions"}]
     with pytest.raises(ContractError, match="instructions"):
         Release.parse(release)

@@ -1,0 +1,100 @@
+"""Who is asking. Callers come with a gateway key, Studio with the deploy token; neither opens the other's door."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from contract.caller_keys import CallerKey, KeyText
+from contract.errors import ContractError, ErrorCode
+from gateway_service.errors import GatewayError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway_service.live_state import Snapshot
+    from gateway_service.registrations import Registration
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An authenticated caller, and the state its request is answered from."""
+
+    key_id: str
+    key: CallerKey
+    snapshot: Snapshot
+
+    def registration(self, name: str) -> Registration:
+        """The registration of a name, if the key may call it.
+
+        The scope is asked first, and answers alike for names that exist and names that do not: a key learns nothing
+        about what lies beyond its scope.
+
+        Raises:
+            GatewayError: forbidden, or not there.
+        """
+        if not self.key.allows(name):
+            raise GatewayError(ErrorCode.FORBIDDEN, "the key's scope does not include this registration")
+        registration = self.snapshot.registration(name)
+        if registration is None:
+            raise GatewayError(ErrorCode.NOT_FOUND, "there is no such registration on this gateway")
+        return registration
+
+    @property
+    def registrations(self) -> dict[str, Registration]:
+        """The registrations that the key may call, by name."""
+        everything = self.snapshot.registrations
+        return {name: registration for name, registration in everything.items() if self.key.allows(name)}
+
+
+def authenticate_caller(request: Request, snapshot: Snapshot) -> Caller:
+    """The caller of a request, by ``Authorization: Bearer kzk_…``, or by Basic with the key as the password.
+
+    Raises:
+        GatewayError: no key, or one that is unknown, wrong, revoked or expired. Which of these is not told.
+    """
+    try:
+        key_text = KeyText.parse(_credential(request))
+    except ContractError:
+        raise _unauthenticated() from None
+    key = snapshot.caller_key(key_text.id)
+    if key is None or not key.matches(key_text) or key.expired():
+        raise _unauthenticated()
+    return Caller(key_text.id, key, snapshot)
+
+
+def authenticate_studio(request: Request, deploy_token: str) -> None:
+    """Let the owner of the deploy token pass.
+
+    Raises:
+        GatewayError: another token, or none.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = token.strip().encode("utf-8", "surrogateescape")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given, deploy_token.encode()):
+        raise GatewayError(ErrorCode.UNAUTHENTICATED, "the deploy token is missing or wrong")
+
+
+def _credential(request: Request) -> str:
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return credential.strip()
+        case "basic":
+            return _password(credential.strip())
+        case _:
+            return ""
+
+
+def _password(credential: str) -> str:
+    try:
+        return base64.b64decode(credential, validate=True).decode().partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _unauthenticated() -> GatewayError:
+    return GatewayError(ErrorCode.UNAUTHENTICATED, "a valid gateway key is needed, as 'Authorization: Bearer <key>'")

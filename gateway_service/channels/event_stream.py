@@ -1,0 +1,122 @@
+"""Server-sent events of a running execution: each piece of text goes out as soon as the model said it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from starlette.responses import Response
+
+from gateway_service.errors import GatewayError
+from gateway_service.http import CallerLeft, error_response, from_exception, unless_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from starlette.types import Receive, Scope, Send
+
+    from gateway_service.execution.engine import Result
+
+_KEEP_ALIVE_S = 10.0
+_BUFFERED_PIECES = 64
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # nginx would otherwise hold the tokens back.
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class StreamFormat(Protocol):
+    """How a channel writes down what happens."""
+
+    def opening(self) -> bytes:
+        """What is sent before anything else."""
+        ...
+
+    def piece(self, text: str) -> bytes:
+        """A piece of the answer's text."""
+        ...
+
+    def done(self, result: Result) -> bytes:
+        """The end of an execution that succeeded."""
+        ...
+
+    def failed(self, error: GatewayError) -> bytes:
+        """The end of an execution that failed after text was sent."""
+        ...
+
+
+class EventStream(Response):
+    """Runs an execution while it sends its text.
+
+    The status line waits for the first piece, so that an execution that fails before it said anything is answered
+    with its proper status. When the caller leaves, the execution is cancelled, and with it the call of the model. A
+    caller that reads slowly slows the model down; nothing piles up.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Callable[[str], Awaitable[None]]], Coroutine[Any, Any, Result]],
+        form: StreamFormat,
+        refused: Callable[[GatewayError], None],
+    ) -> None:
+        super().__init__()
+        self._run = run
+        self._form = form
+        self._refused = refused
+        self._events: asyncio.Queue[str | Result | GatewayError] = asyncio.Queue(_BUFFERED_PIECES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        producer = asyncio.create_task(self._produce())
+        try:
+            await unless_gone(self._send(scope, receive, send), receive)
+        except CallerLeft:
+            pass
+        finally:
+            producer.cancel()
+            await asyncio.wait({producer})
+
+    async def _produce(self) -> None:
+        try:
+            ending: Result | GatewayError = await self._run(self._events.put)
+        except Exception as error:  # noqa: BLE001 (each becomes the stream's last event)
+            ending = from_exception(error)
+        await self._events.put(ending)
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        event = await self._next()
+        if isinstance(event, GatewayError):
+            self._refused(event)
+            await error_response(event)(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await _chunk(send, self._form.opening())
+        while event is None or isinstance(event, str):
+            await _chunk(send, b": keep-alive\n\n" if event is None else self._form.piece(event))
+            event = await self._next()
+        if isinstance(event, GatewayError):
+            self._refused(event)
+            await _chunk(send, self._form.failed(event), last=True)
+        else:
+            await _chunk(send, self._form.done(event), last=True)
+
+    async def _next(self) -> str | Result | GatewayError | None:
+        """The next event; None when nothing happened for so long that a proxy might hang up."""
+        try:
+            return await asyncio.wait_for(self._events.get(), _KEEP_ALIVE_S)
+        except TimeoutError:
+            return None
+
+
+def sse(content: Any, event: str = "") -> bytes:
+    """One server-sent event with JSON as its content."""
+    name = f"event: {event}\n" if event else ""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return f"{name}data: {text}\n\n".encode()
+
+
+async def _chunk(send: Send, content: bytes, *, last: bool = False) -> None:
+    await send({"type": "http.response.body", "body": content, "more_body": not last})

@@ -1,0 +1,1 @@
+"""Running a registered release for a caller."""

@@ -1,0 +1,49 @@
+"""What one node is given for one execution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from gateway_service.models.messages import Answer, ChatRequest, Message, Usage
+    from gateway_service.models.openai_protocol import Emit
+
+CALL = "kaizen.call"
+"""The one runtime input of every node. The dot keeps it apart from all inputs that a release can name."""
+
+
+@dataclass(eq=False)
+class Call:
+    """A node's share of an execution.
+
+    It is an object, not a dict, on purpose. kailash replaces ``${name}`` in every string of every dict and list that it
+    passes to a node, and lets inputs override a node's configuration by name. Here a caller's values are neither
+    strings nor names that kailash sees.
+
+    Attributes:
+        values: the bound inputs, by the node's input names; None where an optional input was left out.
+        history: earlier messages of the conversation, oldest first.
+        chat: asks a model.
+        emit: receives the answer piece by piece, on the node whose text is being streamed.
+        max_tokens: the release's bound on any one answer.
+        exchange: set by the node: what the memory of the session shall keep.
+        usage: set by the node: what it spent, also when it failed afterwards.
+        task: the task the node runs in, so that it can be cancelled when a sibling failed.
+    """
+
+    values: Mapping[str, Any]
+    chat: Callable[[ChatRequest, Emit | None], Awaitable[Answer]]
+    history: Sequence[Message] = ()
+    emit: Emit | None = None
+    max_tokens: int | None = None
+    exchange: list[Message] = field(default_factory=list)
+    usage: Usage | None = None
+    task: asyncio.Task[Any] | None = None
+
+    def __repr__(self) -> str:
+        """Say nothing of the values: kailash formats inputs into messages."""
+        return "Call()"

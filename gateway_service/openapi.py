@@ -1,0 +1,222 @@
+"""The two OpenAPI documents. They describe the API, not the gateway: they hold no name, no address and no state."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from contract.admin_api import (
+    EXECUTION_PAGE_LIMIT,
+    PREFIX,
+    SIGNATURE_HEADER,
+    Acknowledgement,
+    DrainState,
+    ExecutionPage,
+    GatewayState,
+    PutRequest,
+)
+from contract.errors import ErrorBody
+from contract.kinds import KINDS, Kind
+from gateway_service import VERSION
+
+Json = dict[str, Any]
+
+_REF = "#/components/schemas/{model}"
+_ERROR = {
+    "description": "An error.",
+    "content": {"application/json": {"schema": {"$ref": _REF.format(model="ErrorBody")}}},
+}
+_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+_OPEN: list[Json] = []
+
+
+@cache
+def admin_document() -> Json:
+    """The admin API, which Studio speaks."""
+    paths: Json = {
+        f"{PREFIX}/state": {
+            "get": _operation(
+                "Who the gateway is, what it holds, how busy it is",
+                answer=_ref(GatewayState),
+                parameters=[_query("items", {"enum": ["0", "1"]}, "1 also lists every item")],
+            )
+        },
+        f"{PREFIX}/drain": {"post": _operation("Accept no more executions", answer=_ref(DrainState))},
+        f"{PREFIX}/executions": {
+            "get": _operation(
+                "The execution log as a cursor",
+                answer=_ref(ExecutionPage),
+                parameters=[
+                    _query("after", {"type": "integer", "minimum": 0}, "the last position that was read"),
+                    _query("limit", {"type": "integer", "minimum": 1, "maximum": EXECUTION_PAGE_LIMIT}, "page size"),
+                ],
+            )
+        },
+        "/metrics": {"get": _operation("Metrics for Prometheus", answer={"type": "string"}, media_type="text/plain")},
+        "/healthz": {"get": _operation("Whether the process answers", answer={"type": "object"}, security=_OPEN)},
+        "/readyz": {"get": _operation("Whether callers may be sent here", answer={"type": "object"}, security=_OPEN)},
+    }
+    for kind in KINDS.values():
+        paths[f"{PREFIX}/{kind.segment}/{{name}}"] = _placement(kind)
+    payloads = [kind.payload for kind in KINDS.values()]
+    models = [GatewayState, DrainState, ExecutionPage, Acknowledgement, ErrorBody, *payloads]
+    schemes = {"deployToken": {"type": "http", "scheme": "bearer"}}
+    return _document("Kaizen gateway: admin API", paths, models, schemes, "deployToken")
+
+
+@cache
+def caller_document() -> Json:
+    """The callers' side: API and OpenAI-compatible endpoint. MCP describes itself."""
+    execute = _operation(
+        "Run a registration",
+        answer=_EXECUTION,
+        parameters=[_NAME],
+        body={
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "inputs": {"type": "object", "description": "as the registration's `inputs` schema says"},
+                "session_id": {"type": "string", "minLength": 1, "maxLength": 128},
+                "mode": {"enum": ["sync", "stream"], "default": "sync"},
+            },
+        },
+    )
+    execute["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    paths: Json = {
+        "/workflows": {
+            "get": _operation(
+                "What the key may call, by name", answer={"type": "object", "additionalProperties": _REGISTRATION}
+            )
+        },
+        "/workflows/{name}": {
+            "get": _operation("One registration's interface", answer=_REGISTRATION, parameters=[_NAME]),
+            "post": _operation(
+                "Run a registration, as the stock Nexus CLI does",
+                answer=_EXECUTION,
+                parameters=[_NAME],
+                body={"type": "object", "properties": {"parameters": {"type": "object"}}},
+            ),
+        },
+        "/workflows/{name}/execute": {"post": execute},
+        "/v1/models": {"get": _operation("What the key may call, as OpenAI models", answer={"type": "object"})},
+        "/v1/chat/completions": {
+            "post": _operation(
+                "Chat with a registration, named as the model",
+                answer={"type": "object"},
+                body={
+                    "type": "object",
+                    "required": ["model", "messages"],
+                    "properties": {
+                        "model": {"type": "string"},
+                        "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+                        "stream": {"type": "boolean"},
+                        "inputs": {"type": "object", "description": "further inputs of the registration"},
+                    },
+                },
+            )
+        },
+    }
+    schemes = {"gatewayKey": {"type": "http", "scheme": "bearer"}, "basicKey": {"type": "http", "scheme": "basic"}}
+    return _document("Kaizen gateway", paths, [ErrorBody], schemes, *schemes)
+
+
+_REGISTRATION: Json = {
+    "type": "object",
+    "required": ["name", "title", "description", "kind", "version", "release", "inputs", "outputs"],
+    "properties": {
+        "name": {"type": "string"},
+        "title": {"type": "string"},
+        "description": {"type": "string"},
+        "kind": {"enum": ["agent", "workflow"]},
+        "version": {"type": "integer"},
+        "release": {"type": "string", "description": "digest of the release"},
+        "inputs": {"type": "object", "description": "JSON Schema of the inputs"},
+        "outputs": {"type": "array", "items": {"type": "string"}},
+        "output_schema": {"type": "object"},
+        "streams": {"type": "boolean"},
+        "remembers": {"type": "boolean"},
+    },
+}
+_EXECUTION: Json = {
+    "type": "object",
+    "required": ["outputs", "execution_id", "registration", "release", "usage"],
+    "properties": {
+        "outputs": {"type": "object"},
+        "execution_id": {"type": "string"},
+        "registration": {"type": "string"},
+        "release": {"type": "string"},
+        "usage": {
+            "type": "object",
+            "properties": {"input_tokens": {"type": "integer"}, "output_tokens": {"type": "integer"}},
+        },
+    },
+}
+
+
+def _document(title: str, paths: Json, models: list[Any], schemes: Json, *security: str) -> Json:
+    _, schemas = models_json_schema([(model, "serialization") for model in models], ref_template=_REF)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": VERSION},
+        "security": [{scheme: []} for scheme in security],
+        "paths": paths,
+        "components": {"schemas": schemas["$defs"], "securitySchemes": schemes},
+    }
+
+
+def _placement(kind: Kind) -> Json:
+    """PUT and DELETE of one kind."""
+    fields = PutRequest.model_json_schema()["properties"]
+    members = {name: schema for name, schema in fields.items() if name != "payload"}
+    body = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["generation", "digest", "signature", kind.payload_field],
+        "properties": {**members, kind.payload_field: _ref(kind.payload)},
+    }
+    signature = {"name": SIGNATURE_HEADER, "in": "header", "required": True, "schema": {"type": "string"}}
+    generation = _query("generation", {"type": "integer", "minimum": 1}, "of the tombstone")
+    acknowledgement = _ref(Acknowledgement)
+    return {
+        "put": _operation(f"Place a payload of kind {kind.name}", acknowledgement, parameters=[_NAME], body=body),
+        "delete": _operation(
+            f"Delete a thing of kind {kind.name}",
+            acknowledgement,
+            parameters=[_NAME, {**generation, "required": True}, signature],
+        ),
+    }
+
+
+def _operation(
+    summary: str,
+    answer: Json,
+    *,
+    parameters: list[Json] | None = None,
+    body: Json | None = None,
+    media_type: str = "application/json",
+    security: list[Json] | None = None,
+) -> Json:
+    operation: Json = {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "Done.", "content": {media_type: {"schema": answer}}},
+            "default": _ERROR,
+        },
+    }
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if security is not None:
+        operation["security"] = security
+    return operation
+
+
+def _query(name: str, schema: Json, description: str) -> Json:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _ref(model: type[Any]) -> Json:
+    return {"$ref": _REF.format(model=model.__name__)}

@@ -1,0 +1,77 @@
+"""What a release becomes on this gateway: something that can be called by its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from contract.nodes import KAIZEN_AGENT
+from contract.schemas import compile_schema
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+    from contract.release import Release
+
+
+@dataclass(eq=False)
+class Registration:
+    """A release under a name, with everything prepared that each call needs.
+
+    Executions hold the registration they began with, so that a replacement disturbs none of them.
+
+    Attributes:
+        input_schema: the interface's inputs, closed: fields it does not name are refused.
+        streaming_node: the node whose text is the first output, if that is so: its tokens can be streamed.
+        workflow: the kailash workflow, built at the first execution.
+        retired: whether another generation took the name.
+    """
+
+    name: str
+    registration_id: str
+    release: Release
+    input_schema: dict[str, Any] = field(init=False)
+    input_validator: Validator = field(init=False)
+    output_validator: Validator | None = field(init=False)
+    streaming_node: str | None = field(init=False)
+    workflow: Any = None
+    retired: bool = False
+
+    def __post_init__(self) -> None:
+        interface = self.release.interface
+        self.input_schema = {"additionalProperties": False, **interface.inputs}
+        self.input_validator = compile_schema(self.input_schema)
+        schema = interface.output_schema
+        self.output_validator = None if schema is None else compile_schema(schema)
+        first = interface.outputs[0]
+        self.streaming_node = first.node if first.output == "text" else None
+
+    @property
+    def memory_nodes(self) -> list[str]:
+        """The nodes that remember a session."""
+        nodes = self.release.workflow.nodes
+        return [node.id for node in nodes if node.type == KAIZEN_AGENT and node.parameters.get("memory")]
+
+    def bound_values(self, node: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The caller's values for one node: its declared bindings, and nothing else."""
+        bindings = self.release.interface.bindings
+        return {binding.parameter: inputs.get(binding.input) for binding in bindings if binding.node == node}
+
+    def describe(self) -> dict[str, Any]:
+        """What callers may know of it: the interface, but no instructions and no profile."""
+        release = self.release
+        description = {
+            "name": self.name,
+            "title": release.metadata.title or release.subject.slug,
+            "description": release.metadata.description,
+            "kind": release.subject.kind,
+            "version": release.subject.version,
+            "release": release.digest,
+            "inputs": self.input_schema,
+            "outputs": [output.name for output in release.interface.outputs],
+            "streams": self.streaming_node is not None,
+            "remembers": bool(self.memory_nodes),
+        }
+        if release.interface.output_schema is not None:
+            description["output_schema"] = release.interface.output_schema
+        return description

@@ -1,0 +1,226 @@
+"""What a gateway reads from its environment, checked whole before anything starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from contract.envelope import public_key_from_text
+from contract.errors import ContractError
+from contract.names import PROFILE_PATTERN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+DEFAULT_PROFILE = "default"
+DEPLOY_TOKEN_MIN_LENGTH = 16
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_STRUCTURED_OUTPUTS = ("json_schema", "json_object", "none")
+_PROFILE_MEMBERS = {"base_url", "model", "api_key", "api_key_env", "structured_output"}
+
+
+class SettingsError(Exception):
+    """The environment is not one a gateway can start in. Each problem names its variable."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """Where a model answers, and as whom the gateway asks. Releases name a profile and never see this.
+
+    Attributes:
+        base_url: of an OpenAI-compatible API, such as ``https://api.example.com/v1``.
+        structured_output: how the endpoint is asked for JSON; `none` where it knows no `response_format`.
+    """
+
+    name: str
+    base_url: str
+    model: str
+    api_key: str = field(default="", repr=False)
+    structured_output: str = "json_schema"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration of one gateway process.
+
+    Attributes:
+        trusted_keys: the organization's public keys; more than one while a key is being replaced.
+        max_concurrent: executions at once; more are answered with 503.
+        drain_s: seconds that running executions get to finish after SIGTERM.
+        executions_kept: records of the execution log that are kept.
+    """
+
+    host: str
+    port: int
+    data_dir: Path
+    deploy_token: str = field(repr=False)
+    trusted_keys: tuple[Ed25519PublicKey, ...]
+    profiles: Mapping[str, ModelProfile]
+    log_level: str = "info"
+    max_concurrent: int = 256
+    max_body_bytes: int = 1_048_576
+    drain_s: int = 30
+    executions_kept: int = 100_000
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read the ``GATEWAY_*`` variables.
+
+        Raises:
+            SettingsError: one or more are missing or wrong; all of them are named at once.
+        """
+        return _Reader(environ).settings()
+
+
+class _Reader:
+    """Reads variables one by one and collects the problems, so that an operator fixes them in one go."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._problems: list[str] = []
+
+    def settings(self) -> Settings:
+        host, port = self._address()
+        data_dir = self._text("GATEWAY_DATA_DIR", "a folder for the gateway's store and identity")
+        deploy_token = self._deploy_token()
+        trusted_keys = self._trusted_keys()
+        profiles = self._profiles()
+        log_level = self._choice("GATEWAY_LOG_LEVEL", "info", _LOG_LEVELS)
+        max_concurrent = self._number("GATEWAY_MAX_CONCURRENT", 256, 1, 100_000)
+        max_body_bytes = self._number("GATEWAY_MAX_BODY_BYTES", 1_048_576, 1_024, 104_857_600)
+        drain_s = self._number("GATEWAY_DRAIN_SECONDS", 30, 0, 3_600)
+        executions_kept = self._number("GATEWAY_EXECUTIONS_KEPT", 100_000, 100, 100_000_000)
+        if self._problems:
+            raise SettingsError(self._problems)
+        return Settings(
+            host=host, port=port, data_dir=Path(data_dir), deploy_token=deploy_token, trusted_keys=trusted_keys,
+            profiles=profiles, log_level=log_level, max_concurrent=max_concurrent, max_body_bytes=max_body_bytes,
+            drain_s=drain_s, executions_kept=executions_kept,
+        )  # fmt: skip
+
+    def _problem(self, variable: str, reason: str) -> None:
+        self._problems.append(f"{variable} {reason}")
+
+    def _text(self, variable: str, meaning: str) -> str:
+        value = self._environ.get(variable, "").strip()
+        if not value:
+            self._problem(variable, f"is not set; it is {meaning}")
+        return value
+
+    def _address(self) -> tuple[str, int]:
+        address = self._environ.get("GATEWAY_ADDRESS", "127.0.0.1:8100").strip()
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        if not host or not port.isdecimal() or int(port) > 65_535:
+            self._problem("GATEWAY_ADDRESS", f"must be host:port, such as 127.0.0.1:8100; it is {address!r}")
+            return "", 0
+        return host, int(port)
+
+    def _deploy_token(self) -> str:
+        token = self._text("GATEWAY_DEPLOY_TOKEN", "the secret that opens the admin API to Studio")
+        if token and (len(token) < DEPLOY_TOKEN_MIN_LENGTH or not token.isascii() or re.search(r"\s", token)):
+            self._problem(
+                "GATEWAY_DEPLOY_TOKEN", f"must have at least {DEPLOY_TOKEN_MIN_LENGTH} ASCII characters and no space"
+            )
+        return token
+
+    def _trusted_keys(self) -> tuple[Ed25519PublicKey, ...]:
+        text = self._text("GATEWAY_TRUSTED_KEY", "the organization's public key, as Studio shows it")
+        try:
+            return tuple(public_key_from_text(part.strip()) for part in text.split(",") if text)
+        except ContractError as error:
+            self._problem("GATEWAY_TRUSTED_KEY", f"is no public key: {error.reason}")
+            return ()
+
+    def _number(self, variable: str, default: int, least: int, most: int) -> int:
+        text = self._environ.get(variable, "").strip() or str(default)
+        if not text.isdecimal() or not least <= int(text) <= most:
+            self._problem(variable, f"must be a whole number from {least} to {most}; it is {text!r}")
+            return default
+        return int(text)
+
+    def _choice(self, variable: str, default: str, choices: tuple[str, ...]) -> str:
+        value = (self._environ.get(variable, "").strip() or default).lower()
+        if value not in choices:
+            self._problem(variable, f"must be one of {', '.join(choices)}; it is {value!r}")
+        return value
+
+    def _profiles(self) -> dict[str, ModelProfile]:
+        profiles = self._profiles_of_file()
+        base_url = self._environ.get("GATEWAY_MODEL_BASE_URL", "").strip()
+        model = self._environ.get("GATEWAY_MODEL_NAME", "").strip()
+        if base_url or model:
+            api_key = self._environ.get("GATEWAY_MODEL_API_KEY", "").strip()
+            if not model:
+                self._problem("GATEWAY_MODEL_NAME", "is not set, but GATEWAY_MODEL_BASE_URL is")
+            self._check_base_url("GATEWAY_MODEL_BASE_URL", base_url)
+            profiles[DEFAULT_PROFILE] = ModelProfile(DEFAULT_PROFILE, base_url.rstrip("/"), model, api_key)
+        if not profiles and not self._environ.get("GATEWAY_MODEL_PROFILES"):
+            self._problem(
+                "GATEWAY_MODEL_BASE_URL",
+                "is not set; it is an OpenAI-compatible endpoint (or name profiles by GATEWAY_MODEL_PROFILES)",
+            )
+        return profiles
+
+    def _profiles_of_file(self) -> dict[str, ModelProfile]:
+        variable = "GATEWAY_MODEL_PROFILES"
+        path = self._environ.get(variable, "").strip()
+        if not path:
+            return {}
+        try:
+            tables = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("profiles", {})
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            self._problem(variable, f"names a file that cannot be read: {error}")
+            return {}
+        if not isinstance(tables, dict) or not tables:
+            self._problem(variable, f"names {path}, which has no [profiles.<name>] table")
+            return {}
+        found = {name: self._profile(f"{variable}: profiles.{name}", name, table) for name, table in tables.items()}
+        return {name: profile for name, profile in found.items() if profile}
+
+    def _profile(self, where: str, name: str, table: Any) -> ModelProfile | None:
+        if not re.fullmatch(PROFILE_PATTERN, name):
+            self._problem(where, "has a name that is not made of lower-case letters, digits and single hyphens")
+            return None
+        if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+            self._problem(where, "must be a table of strings")
+            return None
+        unknown = sorted(set(table) - _PROFILE_MEMBERS)
+        if unknown:
+            self._problem(where, f"has the unknown member {unknown[0]!r}; known: {', '.join(sorted(_PROFILE_MEMBERS))}")
+        for member in ("base_url", "model"):
+            if not table.get(member):
+                self._problem(where, f"lacks {member!r}")
+        self._check_base_url(f"{where}.base_url", table.get("base_url", "http://x"))
+        structured_output = table.get("structured_output", "json_schema")
+        if structured_output not in _STRUCTURED_OUTPUTS:
+            self._problem(where, f"has a structured_output that is none of {', '.join(_STRUCTURED_OUTPUTS)}")
+        api_key = self._api_key(where, table)
+        base_url = table.get("base_url", "").rstrip("/")
+        return ModelProfile(name, base_url, table.get("model", ""), api_key, structured_output)
+
+    def _api_key(self, where: str, table: Mapping[str, str]) -> str:
+        variable = table.get("api_key_env", "")
+        if variable and not self._environ.get(variable):
+            self._problem(variable, f"is not set, but {where} takes its key from it")
+        return self._environ.get(variable, "") if variable else table.get("api_key", "")
+
+    def _check_base_url(self, where: str, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            usable = False
+        if not usable:
+            self._problem(where, f"must be an http or https address; it is {url!r}")

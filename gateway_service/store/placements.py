@@ -1,0 +1,187 @@
+"""The durable store of placements: for each (kind, name) its generation, digest and payload.
+
+An accepted change is on the disk before it is acknowledged. Processes that share the file see each other's changes
+through `PRAGMA data_version`, which costs a few microseconds, so every request can afford to look.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from contract.canonical import digest_of
+from contract.generations import Stamp, Verdict, judge
+from contract.kinds import TOMBSTONE_DIGEST
+from gateway_service.store.database import connect, initialize
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FILE_NAME = "store.sqlite"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS placement (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    generation INTEGER NOT NULL CHECK (generation >= 1),
+    digest TEXT NOT NULL,
+    payload BLOB,
+    signature TEXT NOT NULL,
+    registration_id TEXT NOT NULL UNIQUE,
+    applied_at TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT;
+CREATE INDEX IF NOT EXISTS placement_revision ON placement (revision);
+CREATE TABLE IF NOT EXISTS store (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    revision INTEGER NOT NULL
+) STRICT;
+INSERT OR IGNORE INTO store (one, revision) VALUES (1, 0);
+"""
+
+_COLUMNS = "kind, name, generation, digest, payload, signature, registration_id, applied_at, revision"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One thing on this gateway, as it lies on the disk.
+
+    Attributes:
+        payload: canonical JSON; None for a tombstone.
+        signature: Studio's, over the envelope.
+        revision: the store's revision that brought it.
+    """
+
+    kind: str
+    name: str
+    generation: int
+    digest: str
+    payload: bytes | None
+    signature: str
+    registration_id: str
+    applied_at: str
+    revision: int
+
+    @property
+    def tombstone(self) -> bool:
+        """Whether this records a deletion."""
+        return self.payload is None
+
+    @property
+    def intact(self) -> bool:
+        """Whether the payload is still the one that was signed."""
+        return self.digest == (TOMBSTONE_DIGEST if self.payload is None else digest_of(self.payload))
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A verified change, ready to be judged and stored."""
+
+    kind: str
+    name: str
+    generation: int
+    digest: str
+    payload: bytes | None
+    signature: str
+
+
+class PlacementStore:
+    """All placements of one gateway, in one file."""
+
+    def __init__(self, data_dir: Path) -> None:
+        path = data_dir / FILE_NAME
+        initialize(path, _SCHEMA)
+        # Two connections: data_version tells a connection about the commits of others only, so the one that looks
+        # must not be the one that writes.
+        self._reader = connect(path, durable=False)
+        self._writer = connect(path, durable=True)
+        self._writing = threading.Lock()
+
+    def apply(self, incoming: Incoming) -> tuple[Verdict, Placement]:
+        """Judge a change against what is there, and store it if it is newer. Blocks on the disk.
+
+        Returns:
+            The verdict, and the placement that stands now.
+
+        Raises:
+            sqlite3.Error: the disk refused; nothing was changed.
+        """
+        with self._writing, self._transaction() as connection:
+            current = _select(connection, incoming.kind, incoming.name)
+            verdict = judge(_stamp(current), (incoming.generation, incoming.digest))
+            if verdict is not Verdict.APPLY and current is not None:
+                return verdict, current
+            return verdict, _upsert(connection, incoming)
+
+    def version(self) -> int:
+        """A number that changes whenever any process commits to the file. Cheap enough for every request."""
+        row: tuple[int] = self._reader.execute("PRAGMA data_version").fetchone()
+        return row[0]
+
+    def revision(self) -> int:
+        """How many changes the store has seen."""
+        row: tuple[int] = self._reader.execute("SELECT revision FROM store").fetchone()
+        return row[0]
+
+    def changed_since(self, revision: int) -> list[Placement]:
+        """The placements that came after a revision; all of them after 0. Tombstones are included."""
+        query = f"SELECT {_COLUMNS} FROM placement WHERE revision > ? ORDER BY revision"  # noqa: S608 (constant)
+        return [Placement(*row) for row in self._reader.execute(query, (revision,))]
+
+    def close(self) -> None:
+        """Close the file. Everything acknowledged is on the disk already."""
+        self._reader.close()
+        self._writer.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._writer
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+
+
+def _select(connection: sqlite3.Connection, kind: str, name: str) -> Placement | None:
+    query = f"SELECT {_COLUMNS} FROM placement WHERE kind = ? AND name = ?"  # noqa: S608 (constant)
+    row = connection.execute(query, (kind, name)).fetchone()
+    return None if row is None else Placement(*row)
+
+
+def _stamp(current: Placement | None) -> Stamp | None:
+    if current is None:
+        return None
+    if not current.intact:
+        # Damaged on the disk: the same generation must be accepted again, or it could never heal.
+        return Stamp(current.generation - 1, current.digest)
+    return Stamp(current.generation, current.digest)
+
+
+def _upsert(connection: sqlite3.Connection, incoming: Incoming) -> Placement:
+    connection.execute("UPDATE store SET revision = revision + 1")
+    (revision,) = connection.execute("SELECT revision FROM store").fetchone()
+    placement = Placement(
+        kind=incoming.kind,
+        name=incoming.name,
+        generation=incoming.generation,
+        digest=incoming.digest,
+        payload=incoming.payload,
+        signature=incoming.signature,
+        registration_id=uuid.uuid4().hex,
+        applied_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        revision=revision,
+    )
+    values = [getattr(placement, column) for column in _COLUMNS.split(", ")]
+    marks = ", ".join("?" * len(values))
+    connection.execute(f"INSERT OR REPLACE INTO placement ({_COLUMNS}) VALUES ({marks})", values)  # noqa: S608
+    return placement
