@@ -1,1 +1,1 @@
-
+"""Executions fetched from gateways, and the figures made of them."""

@@ -1,0 +1,210 @@
+"""Reading gateways' execution logs: fetch a page, then keep its records and move the cursor in one transaction.
+
+A crash between the two loses nothing and repeats nothing, because the next page begins where the rows end. No
+transaction is open while a gateway is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from apps.core.commands import record_system_event
+from apps.core.errors import GatewayUnavailable
+from apps.core.live import hint
+from apps.telemetry.live import HINT
+from apps.telemetry.models import Execution, ExecutionCursor
+from apps.telemetry.rollups import add
+from contract.admin_api import EXECUTION_PAGE_LIMIT, ExecutionPage, ExecutionRecord
+from contract.errors import ContractError
+from contract.names import split_registration_name
+
+if TYPE_CHECKING:
+    from apps.gateways.models import Gateway
+
+log = structlog.get_logger(__name__)
+
+Fetch = Callable[[int], ExecutionPage]
+
+# A gateway that has much to tell is read in several turns, so that it does not keep the others waiting.
+PAGES_A_TURN = 10
+_LARGEST = 2**63 - 1
+
+
+class _Position(NamedTuple):
+    """A place in a gateway's log."""
+
+    epoch: str
+    after: int
+
+
+def read_log(gateway: Gateway, fetch: Fetch) -> int:
+    """Read what is new in a gateway's log, at most `PAGES_A_TURN` pages.
+
+    Args:
+        fetch: asks the gateway for the page after a position. Runs outside any transaction.
+
+    Returns:
+        How many executions were kept.
+
+    Raises:
+        GatewayUnavailable: the gateway did not answer, or not as agreed. The cursor stays and says so.
+    """
+    kept = 0
+    try:
+        for _ in range(PAGES_A_TURN):
+            position = _position(gateway)
+            page = fetch(position.after)
+            _check(page, position)
+            kept += _keep(gateway, position, page)
+            if _is_last(page, position):
+                break
+    except GatewayUnavailable as error:
+        ExecutionCursor.objects.filter(gateway=gateway).update(problem=error.message[:300])
+        raise
+    return kept
+
+
+def _position(gateway: Gateway) -> _Position:
+    cursor, _ = ExecutionCursor.objects.get_or_create(gateway=gateway)
+    return _Position(cursor.epoch, cursor.after)
+
+
+def _is_last(page: ExecutionPage, position: _Position) -> bool:
+    """Whether nothing more is to be read now. The page of another epoch says nothing: it began at a strange place."""
+    return position.epoch in ("", page.epoch) and len(page.items) < EXECUTION_PAGE_LIMIT
+
+
+def _check(page: ExecutionPage, position: _Position) -> None:
+    """Refuse a page that would let the cursor stand still or run away.
+
+    Raises:
+        GatewayUnavailable: the positions in it do not ascend from where it was asked to begin.
+    """
+    if not page.epoch or len(page.epoch) > 64:
+        raise GatewayUnavailable("Its execution log has no epoch.")
+    seqs = [position.after, *(record.seq for record in page.items)]
+    ascending = all(earlier < later for earlier, later in pairwise(seqs))
+    if not ascending or page.next_after != seqs[-1] or page.next_after > _LARGEST:
+        raise GatewayUnavailable("Its execution log is out of order.")
+
+
+def _keep(gateway: Gateway, position: _Position, page: ExecutionPage) -> int:
+    """Add the page's records and move the cursor behind them; nothing if another reader was faster."""
+    with transaction.atomic():
+        cursor = ExecutionCursor.objects.select_for_update().get(gateway=gateway)
+        if (cursor.epoch, cursor.after) != position:
+            return 0
+        if cursor.epoch and cursor.epoch != page.epoch:
+            _begin_anew(gateway, cursor, page.epoch)
+            return 0
+        executions = _executions(gateway, cursor, page)
+        Execution.objects.bulk_create(executions)
+        add(gateway, executions)
+        missed = _missed(cursor, page)
+        cursor.epoch, cursor.after, cursor.missed = page.epoch, page.next_after, cursor.missed + missed
+        cursor.collected_at, cursor.problem = timezone.now(), ""
+        cursor.save()
+        if executions:
+            hint(HINT)
+        if missed:
+            # Last, as in commands: who holds the head of the log waits for nothing else.
+            record_system_event("gateway.executions-missed", gateway, count=missed, epoch=page.epoch)
+    return len(executions)
+
+
+def _begin_anew(gateway: Gateway, cursor: ExecutionCursor, epoch: str) -> None:
+    """The gateway lost its log. What was read stays; the new log is read from its first record."""
+    lost = {"previous_epoch": cursor.epoch, "read_until": cursor.after, "epoch": epoch}
+    cursor.epoch, cursor.after = epoch, 0
+    cursor.save()
+    log.warning("execution_log_lost", gateway=gateway.name, **lost)
+    record_system_event("gateway.execution-log-lost", gateway, **lost)
+
+
+def _missed(cursor: ExecutionCursor, page: ExecutionPage) -> int:
+    """How many records the gateway, whose log is bounded, dropped before Studio came for them.
+
+    A log that is read for the first time began before Studio knew the gateway: of it nothing was missed.
+    """
+    return max(0, page.first_seq - cursor.after - 1) if cursor.epoch else 0
+
+
+def _executions(gateway: Gateway, cursor: ExecutionCursor, page: ExecutionPage) -> list[Execution]:
+    """The page's records as new rows, without what is stored already, is too old to be kept, or cannot be stored."""
+    oldest = timezone.now() - timedelta(days=settings.KAIZEN_EXECUTION_RETENTION_DAYS)
+    stored = _stored(gateway, page)
+    new = [record for record in page.items if record.seq not in stored and record.started_at >= oldest]
+    sound = [record for record in new if _is_sound(record)]
+    if len(sound) < len(new):
+        cursor.unreadable += len(new) - len(sound)
+        log.warning("execution_records_unreadable", gateway=gateway.name, count=len(new) - len(sound))
+    return [_execution(gateway, page.epoch, record) for record in sound]
+
+
+def _stored(gateway: Gateway, page: ExecutionPage) -> set[int]:
+    """Positions that are stored though the cursor is before them: a gateway restored an older log, or Studio did."""
+    seqs: Sequence[int] = [record.seq for record in page.items]
+    if not seqs:
+        return set()
+    known = Execution.objects.filter(gateway=gateway, epoch=page.epoch, seq__gte=seqs[0], seq__lte=seqs[-1])
+    return set(known.values_list("seq", flat=True))
+
+
+def _is_sound(record: ExecutionRecord) -> bool:
+    """Whether the database will take the record. One broken record must not stop the log behind it."""
+    texts = {
+        "execution_id": record.execution_id,
+        "registration": record.registration,
+        "key_id": record.key_id,
+        "error_code": record.error_code or "",
+        "session_id": record.session_id or "",
+    }
+    fits = all("\0" not in text and len(text) <= _longest(name) for name, text in texts.items())
+    figures = (record.duration_ms, record.input_tokens, record.output_tokens)
+    return fits and bool(record.execution_id) and all(0 <= figure <= _LARGEST for figure in figures)
+
+
+@cache
+def _longest(field: str) -> int:
+    """How many characters a field of an execution holds."""
+    return Execution._meta.get_field(field).max_length or 0  # noqa: SLF001  Django's public name for it
+
+
+def _execution(gateway: Gateway, epoch: str, record: ExecutionRecord) -> Execution:
+    return Execution(
+        gateway=gateway,
+        gateway_name=gateway.name,
+        environment_id=gateway.environment_id,
+        epoch=epoch,
+        seq=record.seq,
+        execution_id=record.execution_id,
+        registration=record.registration,
+        agent_slug=_slug(record.registration),
+        release_digest=record.release_digest,
+        key_id=record.key_id,
+        channel=record.channel.value,
+        started_at=record.started_at,
+        duration_ms=record.duration_ms,
+        status=record.status.value,
+        error_code=record.error_code or "",
+        input_tokens=record.input_tokens,
+        output_tokens=record.output_tokens,
+        session_id=record.session_id or "",
+    )
+
+
+def _slug(registration: str) -> str:
+    """The agent behind a registration; the whole name if somebody named it otherwise."""
+    try:
+        return split_registration_name(registration).slug
+    except ContractError:
+        return registration[:64]

@@ -1,0 +1,41 @@
+"""What agents' and gateways' pages show of executions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from apps.core.panels import panel
+from apps.core.requests import actor_of
+from apps.telemetry.live import activity_context
+from apps.telemetry.models import ExecutionCursor
+from apps.telemetry.subjects import Subject
+from apps.telemetry.windows import window_in
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from apps.agents.models import Agent
+    from apps.gateways.models import Gateway
+
+
+@panel(on="agent", title="Executions", template="telemetry/panels/activity.html", order=40, action="execution.view")
+def on_agent(request: HttpRequest, agent: Agent) -> dict[str, Any]:
+    return activity_context(actor_of(request), Subject(window_in(request.GET), "agent", agent.slug))
+
+
+@panel(on="gateway", title="Executions", template="telemetry/panels/activity.html", order=40, action="execution.view")
+def on_gateway(request: HttpRequest, gateway: Gateway) -> dict[str, Any]:
+    return activity_context(actor_of(request), Subject(window_in(request.GET), "gateway", gateway.name))
+
+
+@panel(
+    on="gateway",
+    title="Execution log",
+    template="telemetry/panels/log.html",
+    order=60,
+    action="execution.view",
+    side=True,
+)
+def log_of_gateway(_request: HttpRequest, gateway: Gateway) -> dict[str, Any] | None:
+    cursor = ExecutionCursor.objects.filter(gateway=gateway).first()
+    return {"cursor": cursor} if cursor is not None else None
