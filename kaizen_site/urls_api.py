@@ -7,15 +7,21 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework.routers import SimpleRouter
 
 from apps.accounts.api import MemberViewSet, TokenViewSet
+from apps.agents.api import AgentVersionViewSet, AgentViewSet
 from apps.audit.api import EventViewSet
+from apps.telemetry.api import ExecutionMetrics, ExecutionViewSet
 
 router = SimpleRouter(trailing_slash=True)
+router.register("agents", AgentViewSet, basename="agent")
+router.register(r"agents/(?P<agent_slug>[a-z0-9-]+)/versions", AgentVersionViewSet, basename="agent-version")
 router.register("events", EventViewSet, basename="event")
+router.register("executions", ExecutionViewSet, basename="execution")
 router.register("members", MemberViewSet, basename="member")
 router.register("tokens", TokenViewSet, basename="token")
 
 urlpatterns = [
     path("openapi.json", SpectacularAPIView.as_view(), name="api-schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
+    path("metrics/executions/", ExecutionMetrics.as_view(), name="metrics-executions"),
     *router.urls,
 ]

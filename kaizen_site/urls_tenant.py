@@ -9,5 +9,7 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("", include("apps.accounts.urls")),
     path("", include("apps.audit.urls")),
+    path("", include("apps.telemetry.urls")),
+    path("", include("apps.agents.urls")),
     path("api/v1/", include("kaizen_site.urls_api")),
 ]

@@ -6,7 +6,7 @@ The rules themselves are the contract's; this module finds the field behind each
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from apps.agents.compiler import agent_workflow, release_of
 from apps.agents.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
@@ -58,8 +58,8 @@ def check(definition: Definition) -> Definition:
 def _tidied(definition: Definition) -> Definition:
     """Without white space around the one-line texts, and with line ends as everyone writes them."""
 
-    def text(value: object) -> Any:
-        return value.replace("\r\n", "\n").replace("\r", "\n").strip() if isinstance(value, str) else value
+    def text(value: str) -> str:
+        return value.replace("\r\n", "\n").replace("\r", "\n").strip()
 
     return definition.replaced(
         name=text(definition.name),
@@ -71,7 +71,7 @@ def _tidied(definition: Definition) -> Definition:
 
 def _name(definition: Definition) -> Iterator[str]:
     name = definition.name
-    if not isinstance(name, str) or not name:
+    if not name:
         yield "Give the agent a name."
     elif len(name) > NAME_MAX_LENGTH:
         yield f"The name has {len(name)} characters; the most is {NAME_MAX_LENGTH}."
@@ -81,9 +81,7 @@ def _name(definition: Definition) -> Iterator[str]:
 
 def _description(definition: Definition) -> Iterator[str]:
     description = definition.description
-    if not isinstance(description, str):
-        yield "Must be text."
-    elif len(description) > DESCRIPTION_MAX_LENGTH:
+    if len(description) > DESCRIPTION_MAX_LENGTH:
         yield f"The description has {len(description)} characters; the most is {DESCRIPTION_MAX_LENGTH}."
     else:
         yield from _unstorable(description)

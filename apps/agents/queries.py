@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from apps.agents.definitions import Definition
 from apps.core.diffs import DiffLine, diff_texts
 from apps.core.errors import NotFound
+from contract.canonical import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,10 +110,15 @@ def unbound_placeholders(definition: Definition) -> tuple[str, ...]:
     return tuple(name for name in names if name not in definition.input_schema.get("properties", {}))
 
 
+def _same(old: object, new: object) -> bool:
+    """As JSON sees it: Python holds 1 and True for equal."""
+    return canonical_json(old) == canonical_json(new)
+
+
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[FieldChange]:
     for name in Definition.NAMES:
         before, after = old[name], new[name]
-        if before == after:
+        if _same(before, after):
             continue
         if name in _TEXTS:
             yield FieldChange(name, before, after, lines=diff_texts(before, after))
@@ -125,7 +131,7 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[FieldCh
 def _edits(old: Any, new: Any, path: str) -> Iterator[Edit]:
     """The places that differ, as deep as both sides are objects; lists are compared whole."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
-        if old != new:
+        if not _same(old, new):
             yield Edit(path, "changed", old, new)
         return
     for key in [*old, *(key for key in new if key not in old)]:
