@@ -60,9 +60,9 @@ def found(organization: Organization, *, password: str | None = None) -> User:
             first = create_user(
                 actor=Actor.system("founding"), email=organization.owner_email, role=OWNER, password=password
             )
+            log.info("organization_founded", organization=organization.slug)
         for step in founding_steps:
             step()
-    log.info("organization_founded", organization=organization.slug)
     return first
 
 
