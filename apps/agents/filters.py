@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import django_filters
 from django.db.models import F
@@ -11,6 +11,8 @@ from apps.agents.models import Agent
 from apps.core.pages import FilterSet, SearchFilter
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from apps.agents.models import AgentQuerySet
 
 _SEARCHED = ["name", "slug", "description"]
@@ -51,9 +53,9 @@ class AgentFilter(FilterSet):
             case _:
                 return queryset.published().exclude(content_digest=F("latest_digest"))
 
-    def filter_queryset(self, queryset: AgentQuerySet) -> AgentQuerySet:
-        narrowed: AgentQuerySet = super().filter_queryset(queryset)
-        return narrowed if self.form.cleaned_data.get("state") == "deleted" else narrowed.alive()
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        narrowed = super().filter_queryset(queryset)
+        return narrowed if self.form.cleaned_data.get("state") == "deleted" else narrowed.filter(deleted_at=None)
 
 
 class AgentApiFilter(django_filters.FilterSet):
@@ -78,6 +80,6 @@ class AgentApiFilter(django_filters.FilterSet):
     def by_deleted(self, queryset: AgentQuerySet, _name: str, value: str) -> AgentQuerySet:
         return queryset.deleted() if value == "true" else queryset
 
-    def filter_queryset(self, queryset: AgentQuerySet) -> AgentQuerySet:
-        narrowed: AgentQuerySet = super().filter_queryset(queryset)
-        return narrowed if self.form.cleaned_data.get("deleted") == "true" else narrowed.alive()
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        narrowed = super().filter_queryset(queryset)
+        return narrowed if self.form.cleaned_data.get("deleted") == "true" else narrowed.filter(deleted_at=None)
