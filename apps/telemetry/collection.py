@@ -6,8 +6,8 @@ transaction is open while a gateway is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +20,7 @@ from django.utils import timezone
 from apps.core.commands import record_system_event
 from apps.core.errors import GatewayUnavailable
 from apps.core.live import hint
+from apps.gateways.commands.keys import record_key_use
 from apps.telemetry.live import HINT
 from apps.telemetry.models import Execution, ExecutionCursor
 from apps.telemetry.rollups import add
@@ -114,6 +115,7 @@ def _keep(gateway: Gateway, position: _Position, page: ExecutionPage) -> int:
         cursor.collected_at, cursor.problem = timezone.now(), ""
         cursor.save()
         if executions:
+            record_key_use(_last_uses(executions))
             hint(HINT)
         if missed:
             # Last, as in commands: who holds the head of the log waits for nothing else.
@@ -171,6 +173,14 @@ def _is_sound(record: ExecutionRecord) -> bool:
     fits = all("\0" not in text and len(text) <= _longest(name) for name, text in texts.items())
     figures = (record.duration_ms, record.input_tokens, record.output_tokens)
     return fits and bool(record.execution_id) and all(0 <= figure <= _LARGEST for figure in figures)
+
+
+def _last_uses(executions: Iterable[Execution]) -> dict[str, datetime]:
+    """The latest start by key id, in the order of the ids, so that two readers lock keys in the same order."""
+    uses: dict[str, datetime] = {}
+    for execution in executions:
+        uses[execution.key_id] = max(execution.started_at, uses.get(execution.key_id, execution.started_at))
+    return dict(sorted(uses.items()))
 
 
 @cache
