@@ -1,0 +1,265 @@
+"""Real gateway processes for tests: their own interpreter, their own folder, their own port."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from contract.admin_api import PREFIX, SIGNATURE_HEADER, PutRequest, tombstone_signature
+from contract.agents import AGENT_NODE_ID, agent_interface
+from contract.caller_keys import CallerKey, KeyText
+from contract.envelope import generate_private_key, public_key_to_text
+from contract.kinds import API_KEY, WORKFLOW, Kind
+from contract.release import Limits, Metadata, Node, Release, Subject, Workflow
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from contract.document import Document
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = Path(os.environ.get("KAIZEN_GATEWAY_PYTHON", ROOT / ".venv" / "gateway" / "bin" / "python"))
+
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 45.0
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class GatewayProcess:
+    """One gateway: start, stop, kill and wipe it, and reach it.
+
+    Attributes:
+        folder: everything of it: data and log.
+        model_base_url: where its default model answers.
+        organization_key: the private key whose envelopes it trusts.
+        extra: further environment variables.
+    """
+
+    folder: Path
+    model_base_url: str
+    organization_key: Ed25519PrivateKey = field(default_factory=generate_private_key)
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    port: int = field(default_factory=free_port)
+    extra: dict[str, str] = field(default_factory=dict)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data_dir(self) -> Path:
+        """Its store and its identity."""
+        return self.folder / "data"
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        path = self.folder / "gateway.log"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None, "the gateway is not running"
+        return self._process.pid
+
+    def environment(self) -> dict[str, str]:
+        """What the process sees; nothing else of the test's environment reaches it."""
+        return {
+            "PATH": os.environ["PATH"],
+            "GATEWAY_ADDRESS": f"127.0.0.1:{self.port}",
+            "GATEWAY_DATA_DIR": str(self.data_dir),
+            "GATEWAY_DEPLOY_TOKEN": self.token,
+            "GATEWAY_TRUSTED_KEY": public_key_to_text(self.organization_key.public_key()),
+            "GATEWAY_MODEL_BASE_URL": self.model_base_url,
+            "GATEWAY_MODEL_NAME": "a-model",
+            "GATEWAY_MODEL_API_KEY": "the-provider-key",
+            "GATEWAY_DRAIN_SECONDS": "10",
+            **self.extra,
+        }
+
+    def start(self) -> GatewayProcess:
+        """Start it, and wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "gateway.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(PYTHON), "-m", "gateway_service"], cwd=ROOT, env=self.environment(), stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{self.address}/healthz", timeout=2).status_code == 200:
+                    return self
+            time.sleep(0.02)
+        self.kill()
+        raise AssertionError(f"the gateway did not start:\n{self.log}")
+
+    def stop(self) -> int:
+        """Ask it to stop, wait, and return its exit status. Does nothing if it is not running."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._ended(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the gateway did not stop:\n{self.log}") from None
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        if self._process is not None:
+            self._process.kill()
+            self._ended(_STOP_TIMEOUT_S)
+
+    def terminate(self) -> None:
+        """Ask it to stop without waiting for it; `stop` or `wait` then waits."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait for its end."""
+        return self._ended(_STOP_TIMEOUT_S)
+
+    def wipe_store(self) -> None:
+        """Lose everything but the identity. It must not be running."""
+        for path in self.data_dir.glob("*.sqlite*"):
+            path.unlink()
+
+    def remove(self) -> None:
+        """Stop it, and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def admin(self) -> Studio:
+        """Studio's side of it."""
+        return Studio(self)
+
+    def caller(self, key: KeyText | None = None, **options: Any) -> httpx.Client:
+        """A client with a gateway key, or with none."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key.text}"}
+        return httpx.Client(base_url=self.address, headers=headers, timeout=options.pop("timeout", 30), **options)
+
+    def _ended(self, timeout: float) -> int:
+        assert self._process is not None
+        status = self._process.wait(timeout)
+        self._process = None
+        return status
+
+
+class Studio:
+    """What Studio does to a gateway, by hand: signs and pushes."""
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        self._gateway = gateway
+        self.http = httpx.Client(
+            base_url=gateway.address, headers={"Authorization": f"Bearer {gateway.token}"}, timeout=30
+        )
+        self.gateway_id: str = self.state()["gateway_id"]
+
+    def state(self, *, items: bool = False) -> dict[str, Any]:
+        """The gateway's state."""
+        answer = self.http.get(f"{PREFIX}/state", params={"items": "1"} if items else {})
+        assert answer.status_code == 200, answer.text
+        state: dict[str, Any] = answer.json()
+        return state
+
+    def request(
+        self, kind: Kind, name: str, payload: Document, generation: int, key: Ed25519PrivateKey | None = None
+    ) -> PutRequest:
+        """The signed request, not sent yet."""
+        key = key or self._gateway.organization_key
+        return PutRequest.signed(kind, name, payload, gateway=self.gateway_id, generation=generation, key=key)
+
+    def send(self, kind: Kind, name: str, body: dict[str, Any]) -> httpx.Response:
+        """PUT any body."""
+        return self.http.put(f"{PREFIX}/{kind.segment}/{name}", json=body)
+
+    def put(self, kind: Kind, name: str, payload: Document, generation: int = 1) -> dict[str, Any]:
+        """Place a payload; returns the acknowledgement."""
+        answer = self.send(kind, name, self.request(kind, name, payload, generation).body(kind))
+        assert answer.status_code == 200, answer.text
+        acknowledgement: dict[str, Any] = answer.json()
+        return acknowledgement
+
+    def delete(self, kind: Kind, name: str, generation: int) -> httpx.Response:
+        """Delete a thing."""
+        key = self._gateway.organization_key
+        signature = tombstone_signature(kind, name, gateway=self.gateway_id, generation=generation, key=key)
+        return self.http.delete(
+            f"{PREFIX}/{kind.segment}/{name}", params={"generation": generation}, headers={SIGNATURE_HEADER: signature}
+        )
+
+    def place(self, name: str, release: Release, generation: int = 1) -> dict[str, Any]:
+        """Register a release."""
+        return self.put(WORKFLOW, name, release, generation)
+
+    def issue(self, scopes: list[str] | None = None, generation: int = 1, **members: Any) -> KeyText:
+        """A new caller key on the gateway."""
+        key = KeyText.generate()
+        payload = CallerKey.parse({"hash": key.hash, "scopes": scopes or ["*"], **members})
+        self.put(API_KEY, key.id, payload, generation)
+        return key
+
+    def executions(self, after: int = 0) -> dict[str, Any]:
+        """A page of the execution log."""
+        answer = self.http.get(f"{PREFIX}/executions", params={"after": after})
+        assert answer.status_code == 200, answer.text
+        page: dict[str, Any] = answer.json()
+        return page
+
+
+def agent_release(
+    slug: str = "greeter",
+    *,
+    version: int = 1,
+    instructions: str = "You greet people.",
+    inputs: dict[str, Any] | None = None,
+    limits: Limits | None = None,
+    description: str = "",
+    **parameters: Any,
+) -> Release:
+    """The release of a single agent; `parameters` are further ones of its node."""
+    node = Node(id=AGENT_NODE_ID, type="KaizenAgent", parameters={"instructions": instructions, **parameters})
+    return Release(
+        subject=Subject(kind="agent", slug=slug, version=version),
+        workflow=Workflow(nodes=[node]),
+        interface=agent_interface(inputs, parameters.get("answer_schema")),
+        limits=limits or Limits(),
+        metadata=Metadata(title=slug.title(), description=description),
+    )
+
+
+def read_events(response: httpx.Response) -> list[tuple[str, Any]]:
+    """All events of a server-sent stream, as (name, content)."""
+    events, name = [], ""
+    for line in response.iter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            text = line.removeprefix("data: ")
+            events.append((name, text if text == "[DONE]" else json.loads(text)))
+            name = ""
+    return events
