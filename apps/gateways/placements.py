@@ -86,6 +86,17 @@ def want_nothing(gateway: Gateway) -> None:
         want(gateway=gateway, kind=placement.kind, name=placement.name, body=None)
 
 
+def retry(placements: Iterable[Placement]) -> None:
+    """Try unsettled placements again now: end their back-off, and close the circuit of their gateways."""
+    rows = list(placements)
+    now = timezone.now()
+    Gateway.objects.filter(pk__in={row.gateway_id for row in rows}).update(circuit_failures=0, circuit_open_until=None)
+    waiting = Placement.objects.unsettled().filter(pk__in=[row.pk for row in rows], next_attempt_at__gt=now)
+    waiting.update(next_attempt_at=now)
+    due.lower()
+    hint_reconciler()
+
+
 def _want(
     gateways: Sequence[Gateway], kind: str, name: str, body: bytes | None, *, priority: bool, force: bool
 ) -> list[Placement]:
