@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 
 class Table(tables.Table):
-    """Base of every table. On a phone each row becomes a card with the headings as labels."""
+    """Base of every table. On a phone each row becomes a card with the headings as labels.
+
+    Attributes:
+        swapped_in: CSS selector of the element that htmx replaces when the table is sorted or paged; "" follows the
+            links as a browser does.
+    """
+
+    swapped_in: str = ""
 
     class Meta:
         template_name = "generic/table.html"

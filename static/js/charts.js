@@ -1,7 +1,7 @@
 // Time series: <div data-chart="ID of a JSON script">. The shape of the JSON stands in docs/frontend.md.
 
 const HEIGHT = 220;
-const COLOURS = { green: "--tint-green", blue: "--tint-blue", red: "--tint-red", orange: "--tint-yellow", purple: "--tint-purple", gray: "--tint-gray" };
+const COLOURS = ["blue", "green", "purple", "orange", "red", "gray"];
 
 // CSS variables hold light-dark(); only a painted element knows which of the two it is.
 function resolved(variable, within) {
@@ -79,7 +79,7 @@ class Chart {
     this.figures = JSON.parse(document.getElementById(this.drawnFrom).textContent);
     this.hidden ??= new Set();
     const { series, stacked = false, unit = "" } = this.figures;
-    const colours = series.map((each, at) => resolved(COLOURS[each.color] ?? Object.values(COLOURS)[at % 6], this.element));
+    const colours = series.map((each, at) => resolved(`--chart-${each.color ?? COLOURS[at % COLOURS.length]}`, this.element));
     // Position in the plot → position in the figures.
     this.order = series.map((_, at) => (stacked ? series.length - 1 - at : at));
     this.element.setAttribute("role", "img");
@@ -106,7 +106,7 @@ class Chart {
       padding: [12, 8, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
-      scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
+      scales: { x: { range: (_, min, max) => this.span(min, max) }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
         { ...axis, grid: { show: false }, space: 72 },
         { ...axis, size: 52, space: 40, values: (_, ticks) => ticks.map(tick) },
@@ -114,6 +114,13 @@ class Chart {
       series: [{}, ...this.order.map((at) => this.look(series[at], at, colours[at], stacked))],
       plugins: [tooltip(this.figures, colours, this.hidden)],
     };
+  }
+
+  // Bars stand around their moment, so that the first and last need half a step more.
+  span(min, max) {
+    const { times, series } = this.figures;
+    const half = series.some(({ kind }) => kind === "bars") && times.length > 1 ? (times[1] - times[0]) / 2 : 0;
+    return [min - half, max + half];
   }
 
   look({ label, kind }, at, colour, stacked) {

@@ -56,9 +56,9 @@ class Chat {
   }
 
   turn(side) {
-    const element = Object.assign(document.createElement("div"), { className: `chat-turn ${side}` });
-    const bubble = Object.assign(document.createElement("div"), { className: "chat-bubble" });
-    const meta = Object.assign(document.createElement("div"), { className: "chat-meta" });
+    const element = Object.assign(document.createElement("div"), { className: `talk-turn ${side}` });
+    const bubble = Object.assign(document.createElement("div"), { className: "talk-bubble" });
+    const meta = Object.assign(document.createElement("div"), { className: "talk-meta" });
     element.append(bubble, meta);
     this.log.append(element);
     this.follow(true);

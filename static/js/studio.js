@@ -103,15 +103,14 @@ document.addEventListener("htmx:afterSwap", (event) => {
     if (!sheet().open) sheet().showModal();
     sheet().querySelector("[autofocus], .is-invalid, input:not([type=hidden]), textarea, select")?.focus();
   }
-  refreshTimes(event.detail.target);
+  ready(event.detail.target);
 });
 
 // A dangerous act whose name has to be typed: the button wakes when the text is right. The server checks it again.
-document.addEventListener("input", (event) => {
-  const expected = event.target.dataset?.typed;
-  if (expected === undefined) return;
-  event.target.form.querySelector("[type=submit]").disabled = event.target.value.trim() !== expected;
-});
+function guard(field) {
+  field.form.querySelector("[type=submit]").disabled = field.value.trim() !== field.dataset.typed;
+}
+document.addEventListener("input", (event) => event.target.matches?.("[data-typed]") && guard(event.target));
 
 // Forms: one submit each -----------------------------------------------------------------------------------------
 
@@ -152,6 +151,12 @@ document.addEventListener("htmx:responseError", (event) => {
 });
 document.addEventListener("htmx:sendError", () => toast("error", "Studio cannot be reached. Check the connection, then try again."));
 document.addEventListener("htmx:timeout", () => toast("error", "Studio took too long to answer. Try again."));
+
+// The search box has asked while it was typed in. Its change event comes when it is left, often by a click on a row's menu,
+// and asking again would replace the row under the pointer.
+document.addEventListener("change", (event) => {
+  if (event.target.matches?.("[data-filters] [type=search]")) event.stopPropagation();
+}, true);
 
 // Filters with nothing in them do not belong into the address.
 document.addEventListener("htmx:configRequest", (event) => {
@@ -210,11 +215,12 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[aria-disabled=true]")) event.preventDefault();
 }, true);
 
-document.addEventListener("kaizen:morphed", (event) => refreshTimes(event.target));
-
-function start() {
-  refreshTimes();
-  document.querySelectorAll(".toasts .toast").forEach(keepToast);
-  document.querySelectorAll("[data-bs-toggle=tooltip]").forEach((element) => new window.bootstrap.Tooltip(element));
+// What new content needs, whether it came with the page, with htmx or with a live region.
+function ready(root) {
+  refreshTimes(root);
+  root.querySelectorAll("[data-typed]").forEach(guard);
 }
-start();
+document.addEventListener("kaizen:morphed", (event) => ready(event.target));
+
+ready(document);
+document.querySelectorAll(".toasts .toast").forEach(keepToast);

@@ -9,5 +9,6 @@ from apps.core.pages.changes import PostPage as PostPage
 from apps.core.pages.details import DetailPage as DetailPage
 from apps.core.pages.details import Tab as Tab
 from apps.core.pages.filters import FilterSet as FilterSet
+from apps.core.pages.filters import FlagFilter as FlagFilter
 from apps.core.pages.filters import SearchFilter as SearchFilter
 from apps.core.pages.lists import ListPage as ListPage

@@ -110,10 +110,12 @@ class Page(View):
     def crumbs(self) -> list[Crumb]:
         return [Crumb(label, reverse(name)) for label, name in self.trail]
 
-    def tabulate(self, table_class: Callable[..., BaseTable], rows: Any, *, prefix: str = "", **kwargs: Any) -> BaseTable:
-        """A table that is sorted and paged from the query string; `prefix` keeps two on one page apart."""
-        table = table_class(rows, prefix=prefix, request=self.request, **kwargs)
-        configured: BaseTable = RequestConfig(self.request, paginate={"per_page": PAGE_SIZE}).configure(table)
+    def tabulate(
+        self, table_class: Callable[..., BaseTable], rows: Any, *, per_page: int = PAGE_SIZE, **kwargs: Any
+    ) -> BaseTable:
+        """A table that is sorted and paged from the query string; a `prefix` keeps two on one page apart."""
+        table = table_class(rows, request=self.request, **kwargs)
+        configured: BaseTable = RequestConfig(self.request, paginate={"per_page": per_page}).configure(table)
         return configured
 
 
@@ -152,7 +154,7 @@ class ObjectPage(Page):
             # An address with something that cannot be a key, such as a UUID with a letter too many.
             found = None
         if found is None:
-            raise NotFound("There is nothing here, or you may not see it.")
+            raise NotFound("It does not exist, or you may not see it.")
         return found
 
 

@@ -26,11 +26,21 @@ class SearchFilter(django_filters.CharFilter):
         return qs
 
 
+class FlagFilter(django_filters.ChoiceFilter):
+    """A yes-or-no field, in words: `FlagFilter(yes="active", no="deactivated")`."""
+
+    def __init__(self, *, yes: str, no: str, **kwargs: Any) -> None:
+        super().__init__(choices=[("yes", yes), ("no", no)], **kwargs)
+
+    def filter(self, qs: QuerySet[Any], value: Any) -> QuerySet[Any]:
+        return super().filter(qs, value == "yes" if value else value)
+
+
 class FilterSet(django_filters.FilterSet):
     """A list's filters. A choice that was not made says what it leaves open: “Any status”."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name, each in self.form.fields.items():
-            if isinstance(each, forms.ChoiceField) and hasattr(each, "empty_label"):
-                each.empty_label = f"Any {str(each.label or name).lower()}"
+        for each in self.filters.values():
+            if isinstance(each, django_filters.ChoiceFilter | django_filters.ModelChoiceFilter):
+                each.extra.setdefault("empty_label", f"Any {str(each.label).lower()}")

@@ -62,7 +62,8 @@ class ListPage(Page):
         # A filter with a value that cannot be (a hand-written address) shows nothing and says why, instead of everything.
         valid = filters is None or not filters.is_bound or filters.is_valid()
         shown = self.rows if filters is None else filters.qs if valid else self.rows.none()
-        table = self.tabulate(self.table, shown)
+        table = self.tabulate(self.table, shown, per_page=self.per_page)
+        table.swapped_in = "#list"
         return {
             **super().context(),
             "table": table,
