@@ -22,6 +22,8 @@ from launcher.supervision import Program
 GATEWAY_ENVIRONMENTS = ("development", "production")
 ORGANIZATION = "acme"
 
+_GATEWAY_STOP_SECONDS = 10
+
 # What a person may set for Studio besides addresses; everything else in their shell is their own affair.
 _STUDIO_PREFIXES = ("KAIZEN_", "EMAIL_URL", "DJANGO_")
 
@@ -188,6 +190,8 @@ class Installation:
             command=(str(GATEWAY_PYTHON), "-m", "gateway_service"),
             environment={
                 **(model_program.gateway_variables(self.ports.model) if self.embeds_model else {}),
+                # Shorter than the time after which the supervisor kills it.
+                "GATEWAY_DRAIN_SECONDS": str(_GATEWAY_STOP_SECONDS - 2),
                 **given,
                 **_basics(self.environment),
                 "GATEWAY_ADDRESS": port.address,
@@ -196,7 +200,7 @@ class Installation:
                 "GATEWAY_TRUSTED_KEY": trusted_key,
             },
             ready=probes.http_ok(f"{port.url}/readyz"),
-            stop_seconds=10,
+            stop_seconds=_GATEWAY_STOP_SECONDS,
         )
 
     def _deploy_token(self, name: str) -> str:

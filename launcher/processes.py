@@ -43,22 +43,18 @@ def sweep(folder: StateFolder) -> list[int]:
     for pid in left:
         # To PostgreSQL, TERM means to wait for its clients to leave, and INT to send them away.
         _send(pid, signal.SIGINT if b"/bin/postgres\0" in _command_line(pid) else signal.SIGTERM)
-    deadline = time.monotonic() + _LEAVE_SECONDS
-    while marked(folder) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    _wait_until_gone(folder)
     for pid in marked(folder):
         _send(pid, signal.SIGKILL)
+    # The kernel takes a moment for it.
+    _wait_until_gone(folder)
     return left
 
 
-def end(pid: int, number: signal.Signals, *, within: float) -> None:
-    """Send a signal, and SIGKILL if the process is still there after `within` seconds."""
-    _send(pid, number)
-    deadline = time.monotonic() + within
-    while is_alive(pid) and time.monotonic() < deadline:
+def _wait_until_gone(folder: StateFolder) -> None:
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    while marked(folder) and time.monotonic() < deadline:
         time.sleep(0.05)
-    if is_alive(pid):
-        _send(pid, signal.SIGKILL)
 
 
 def is_alive(pid: int) -> bool:

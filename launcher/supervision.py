@@ -28,6 +28,7 @@ from launcher.probes import Probe, always
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _RPC_SECONDS = 10.0
 _DO_NOT_WAIT = False  # the `wait` argument of supervisord's calls
+_SHUTTING_DOWN = 6  # supervisor.xmlrpc.Faults.SHUTDOWN_STATE
 _RPC_INTERFACE = "supervisor.rpcinterface:make_main_rpcinterface"
 _SUPERVISOR_START_SECONDS = 15.0
 _SUPERVISOR_STOP_SECONDS = 5.0
@@ -111,12 +112,9 @@ class Supervisor:
 
     @property
     def is_running(self) -> bool:
-        """Whether a supervisord answers on this folder's socket."""
-        try:
-            self._call("supervisor.getState")
-        except NotReady:
-            return False
-        return True
+        """Whether a supervisord listens on this folder's socket, be it one that is about to leave."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self._folder.socket)) == 0
 
     def shutdown(self) -> None:
         """End supervisord and whatever it still runs. Bounded: what does not leave in time is killed."""
@@ -199,13 +197,17 @@ class Supervisor:
         """One call.
 
         Raises:
-            NotReady: nobody answers on the socket.
+            NotReady: nobody answers on the socket, or supervisord is about to leave.
             xmlrpc.client.Fault: supervisord refused.
         """
         proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_UnixTransport(self._folder.socket))
         try:
             with proxy:
                 return getattr(proxy, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _SHUTTING_DOWN:
+                raise NotReady("supervisord is shutting down") from fault
+            raise
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise NotReady(f"supervisord: {error}") from error
 
@@ -242,7 +244,7 @@ class Supervisor:
             "autostart=false",
             "autorestart=true",
             "startsecs=1",
-            "startretries=3",
+            "startretries=2",
             f"stopsignal={program.stop_signal}",
             f"stopwaitsecs={program.stop_seconds}",
             "killasgroup=true",
