@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.conf import settings
 from django.forms.renderers import DjangoTemplates
-from django.template.backends.django import DjangoTemplates as Engine
 from django.utils.functional import cached_property
+
+if TYPE_CHECKING:
+    from django.template.backends.django import DjangoTemplates as Engine
 
 
 class TablerRenderer(DjangoTemplates):

@@ -39,5 +39,5 @@ def icon(name: str, size: str = "", extra_class: str = "") -> SafeString:
         classes,
         "currentColor" if filled else "none",
         "none" if filled else "currentColor",
-        mark_safe(drawings()[name]),  # noqa: S308  vendored, checked against its manifest
+        mark_safe(drawings()[name]),  # noqa: S308  vendored, and checked against its manifest
     )

@@ -31,9 +31,7 @@ def _node(label: str, value: Any, open_levels: int, budget: list[int]) -> SafeSt
     return format_html('<div class="line">{}<span class="{}">{}</span></div>', key, _kind(value), _literal(value))
 
 
-def _fold(
-    key: str, children: list[tuple[str, Any]], brackets: str, open_levels: int, budget: list[int]
-) -> SafeString:
+def _fold(key: str, children: list[tuple[str, Any]], brackets: str, open_levels: int, budget: list[int]) -> SafeString:
     inner = format_html_join("", "{}", ((_node(name, child, open_levels - 1, budget),) for name, child in children))
     return format_html(
         '<details{}><summary>{}{} <span class="count">{}</span></summary><div>{}</div></details>',

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
 from apps.core.permissions import allowed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest
+
     from apps.core.pages.base import Page
 
 Section = Literal["", "Build", "Run", "Govern", "Account"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import Model
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.utils.safestring import SafeString
 
 from apps.core.permissions import allowed
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+    from django.utils.safestring import SafeString
 
 Context = Callable[[HttpRequest, Any], "Mapping[str, Any] | None"]
 
@@ -40,7 +42,13 @@ _panels: list[Panel] = []
 
 
 def panel(
-    *, on: str, title: str, template: str, tab: str = "overview", order: int = 100, action: str | None = None,
+    *,
+    on: str,
+    title: str,
+    template: str,
+    tab: str = "overview",
+    order: int = 100,
+    action: str | None = None,
     side: bool = False,
 ) -> Callable[[Context], Context]:
     """Register a function `(request, object) -> context | None` as a panel; None leaves it out."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from django.db.models import Model
-from django.http import HttpRequest
+from typing import TYPE_CHECKING
 
 from apps.core.commands import may
-from apps.core.decisions import Decision
 from apps.core.requests import actor_of
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+    from django.http import HttpRequest
+
+    from apps.core.decisions import Decision
 
 
 def decision(request: HttpRequest, action: str, resource: Model | None = None) -> Decision:

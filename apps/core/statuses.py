@@ -1,12 +1,14 @@
-"""How the adjectives of a status look. A status is an adjective that a person understands, and never without a reason."""
+"""How the adjectives of a status look. A status is an adjective that people understand, and has its reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+
+if TYPE_CHECKING:
+    from django.utils.safestring import SafeString
 
 Tint = Literal["green", "blue", "yellow", "red", "gray"]
 

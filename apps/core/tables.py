@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import django_tables2 as tables
-from django.db.models import Model
 from django.template.loader import render_to_string
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from apps.core import moments, statuses
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import Model
+
     from apps.core.pages.actions import ActionButton
 
 
@@ -31,7 +33,7 @@ class Table(tables.Table):
         template_name = "generic/table.html"
         attrs = {"class": "table table-vcenter stacked"}
         order_by_field = "sort"
-        default: ClassVar[str] = "–"
+        default = "\N{EN DASH}"
 
 
 class LinkColumn(tables.Column):
@@ -133,4 +135,4 @@ class ActionsColumn(tables.Column):
         items = [each for each in drawn if each]
         if not menu or not items:
             return items[0] if items else SafeString("")
-        return mark_safe(render_to_string("components/action_menu.html", {"items": items, "of": str(record)}))  # noqa: S308  rendered templates
+        return render_to_string("components/action_menu.html", {"items": items, "of": str(record)})

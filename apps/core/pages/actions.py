@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Model
-from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.urls import get_resolver, reverse
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from apps.core.permissions import allowed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from django.db.models import Model
+    from django.http import HttpRequest
 
 Style = Literal["primary", "secondary", "danger", "quiet"]
 Method = Literal["get", "post", "dialog"]
@@ -52,7 +55,9 @@ class ActionButton:
             return reverse(self.url, kwargs=dict(self.args(resource)))
         return reverse(self.url, kwargs={name: _attribute(resource, name) for name in _pattern_arguments(self.url)})
 
-    def render(self, request: HttpRequest, resource: Model | None, *, small: bool = False, template: str = "") -> SafeString:
+    def render(
+        self, request: HttpRequest, resource: Model | None, *, small: bool = False, template: str = ""
+    ) -> SafeString:
         """The button as HTML; empty for those who may not."""
         if not self.visible(request, resource):
             return SafeString("")
@@ -63,7 +68,7 @@ class ActionButton:
             "token": get_token(request) if self.method == "post" else "",
             "small": small,
         }
-        return mark_safe(render_to_string(template or "components/action.html", context))  # noqa: S308  a rendered template
+        return render_to_string(template or "components/action.html", context)
 
 
 @cache

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ValidationError
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.views import View
@@ -16,12 +13,19 @@ from django_htmx.http import HttpResponseClientRedirect
 from django_tables2 import RequestConfig
 from django_tables2 import Table as BaseTable
 
-from apps.core.actors import Actor
 from apps.core.errors import Denied, NotFound, Unauthenticated
-from apps.core.pages.actions import ActionButton
 from apps.core.permissions import decision
 from apps.core.ports import ports
 from apps.core.requests import actor_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from django.db.models import Model, QuerySet
+    from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+    from apps.core.actors import Actor
+    from apps.core.pages.actions import ActionButton
 
 PAGE_SIZE = 25
 
@@ -168,4 +172,4 @@ def require(request: HttpRequest, action: str, resource: Model | None = None) ->
 def is_partial(request: HttpRequest) -> bool:
     """Whether htmx asks for a piece of the page, and not the browser for the whole."""
     htmx = getattr(request, "htmx", None)
-    return bool(htmx) and not htmx.history_restore_request
+    return htmx is not None and bool(htmx) and not htmx.history_restore_request

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import messages
@@ -17,6 +16,9 @@ from django_htmx.http import HttpResponseClientRedirect
 from apps.core.commands import CommandSpec, registry
 from apps.core.errors import Conflict, GatewayUnavailable, Invalid, QuotaExceeded
 from apps.core.pages.base import Crumb, ObjectPage, is_partial, require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What a person can put right on the form itself; the rest (Denied, NotFound) becomes a page of its own.
 Correctable = (Invalid, Conflict, QuotaExceeded, GatewayUnavailable)
@@ -107,7 +109,9 @@ class CommandPage(ObjectPage):
         """Further arguments of the form: a form that offers choices of the organization takes them here."""
         return {"initial": self.initial(self.object)}
 
-    def refused(self, form: forms.Form | None, error: Invalid | Conflict | QuotaExceeded | GatewayUnavailable) -> HttpResponse:
+    def refused(
+        self, form: forms.Form | None, error: Invalid | Conflict | QuotaExceeded | GatewayUnavailable
+    ) -> HttpResponse:
         """Show the form again with what the command said, at the fields that it named."""
         if form is None:
             return self.form_page(None, status=error.status, problem=error.message)
@@ -138,7 +142,13 @@ class CommandPage(ObjectPage):
 
     def show_secret(self, secret: str, *, title: str, warning: str, then: str = "", **extra: Any) -> HttpResponse:
         """Show a secret this once: in the answer to the form itself, because it is stored nowhere to show it later."""
-        values = {"secret": secret, "secret_title": title, "warning": warning, "then": then or self.cancel_url(), **extra}
+        values = {
+            "secret": secret,
+            "secret_title": title,
+            "warning": warning,
+            "then": then or self.cancel_url(),
+            **extra,
+        }
         template = "generic/secret_sheet.html" if is_partial(self.request) else "generic/secret.html"
         return self.show(template=template, **values)
 
@@ -204,6 +214,8 @@ class PostPage(CommandPage):
     form_class = None
     http_method_names = ["post", "options"]
 
-    def refused(self, form: forms.Form | None, error: Invalid | Conflict | QuotaExceeded | GatewayUnavailable) -> HttpResponse:
+    def refused(
+        self, form: forms.Form | None, error: Invalid | Conflict | QuotaExceeded | GatewayUnavailable
+    ) -> HttpResponse:
         messages.error(self.request, error.message)
         return self.go(self.cancel_url())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import django_filters
 from django import forms
 from django.db.models import Q, QuerySet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class SearchFilter(django_filters.CharFilter):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
-from django_filters import FilterSet
-from django_tables2 import Table
 
 from apps.core.errors import Denied
 from apps.core.pages.base import PAGE_SIZE, EmptyState, Page, is_partial
 from apps.core.pages.filters import SearchFilter
 from apps.core.permissions import decision
 from apps.core.ports import ports
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import HttpRequest, HttpResponse
+    from django_filters import FilterSet
+    from django_tables2 import Table
 
 
 class ListPage(Page):
@@ -58,11 +60,8 @@ class ListPage(Page):
         return response
 
     def context(self) -> dict[str, Any]:
-        filters = self.filters(self.request.GET or None, queryset=self.rows, request=self.request) if self.filters else None
-        # A filter with a value that cannot be (a hand-written address) shows nothing and says why, instead of everything.
-        valid = filters is None or not filters.is_bound or filters.is_valid()
-        shown = self.rows if filters is None else filters.qs if valid else self.rows.none()
-        table = self.tabulate(self.table, shown, per_page=self.per_page)
+        filters = self.filters(self.request.GET, queryset=self.rows, request=self.request) if self.filters else None
+        table = self.tabulate(self.table, _narrowed(self.rows, filters), per_page=self.per_page)
         table.swapped_in = "#list"
         return {
             **super().context(),
@@ -72,6 +71,14 @@ class ListPage(Page):
             "filtered": filters is not None and any(self.request.GET.get(name) for name in filters.form.fields),
             "empty": self.empty,
         }
+
+
+def _narrowed(rows: QuerySet[Any], filters: FilterSet | None) -> QuerySet[Any]:
+    if filters is None:
+        return rows
+    # A value that cannot be (an address written by hand) shows nothing and says why, instead of everything.
+    narrowed: QuerySet[Any] = filters.qs if filters.is_valid() else rows.none()
+    return narrowed
 
 
 def _search_field(filters: FilterSet | None) -> Any:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.conf import settings
-from django.db.models import Model
 from django.forms import BoundField, CheckboxInput, CheckboxSelectMultiple, RadioSelect, Select
-from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.html import format_html, format_html_join, json_script
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from apps.core import diffs, icons, moments, navigation, statuses
 from apps.core import panels as panel_registry
 from apps.core.json_view import tree
-from apps.core.pages.actions import ActionButton
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from django.db.models import Model
+    from django.http import HttpRequest
+
+    from apps.core.pages.actions import ActionButton
 
 register = template.Library()
 
 DIGEST_SHOWN = 12
+NOTHING = format_html('<span class="muted">{}</span>', "\N{EN DASH}")
 
 
 @register.simple_tag
@@ -59,13 +64,15 @@ def copy(text: object, label: str = "Copy") -> SafeString:
 def digest(value: str | None) -> SafeString:
     """A content address, short, with the whole of it one click away."""
     if not value:
-        return mark_safe('<span class="muted">–</span>')
+        return NOTHING
     short = value.removeprefix("sha256:")[:DIGEST_SHOWN]
-    return format_html('<span class="digest"><code title="{}">{}</code>{}</span>', value, short, copy(value, "Copy digest"))
+    return format_html(
+        '<span class="digest"><code title="{}">{}</code>{}</span>', value, short, copy(value, "Copy digest")
+    )
 
 
 @register.simple_tag
-def code(text: object, language: str = "", wrap: bool = False) -> SafeString:  # noqa: FBT001, FBT002  template arguments
+def code(text: object, language: str = "", *, wrap: bool = False) -> SafeString:
     return format_html(
         '<div class="codeblock{}"><pre tabindex="0"><code class="language-{}">{}</code></pre>{}</div>',
         " wrap" if wrap else "",
@@ -87,20 +94,22 @@ def json_viewer(value: Any, open_levels: int = 2) -> SafeString:
 
 
 @register.inclusion_tag("components/secret.html")
-def secret(value: str, title: str = "Copy it now", warning: str = "It is shown this once and stored nowhere.") -> dict[str, str]:
+def secret(
+    value: str, title: str = "Copy it now", warning: str = "It is shown this once and stored nowhere."
+) -> dict[str, str]:
     return {"value": value, "title": title, "warning": warning}
 
 
 @register.simple_block_tag
 def card(
     content: str, title: str = "", *, icon: str = "", flush: bool = False, footer: str = "", link: str = "",
-    link_label: str = "View all", id: str = "",
+    link_label: str = "View all", anchor: str = "",
 ) -> SafeString:  # fmt: skip
     context = {
         "content": content, "title": title, "icon": icon, "flush": flush, "footer": footer, "link": link,
-        "link_label": link_label, "id": id,
+        "link_label": link_label, "anchor": anchor,
     }  # fmt: skip
-    return mark_safe(render_to_string("components/card.html", context))  # noqa: S308  a rendered template
+    return render_to_string("components/card.html", context)
 
 
 @register.simple_block_tag
@@ -110,25 +119,27 @@ def facts(content: str) -> SafeString:
 
 @register.simple_block_tag
 def fact(content: str, label: str) -> SafeString:
-    shown = content if content.strip() else mark_safe('<span class="muted">–</span>')
+    shown = content if content.strip() else NOTHING
     return format_html("<dt>{}</dt><dd>{}</dd>", label, shown)
 
 
 @register.simple_block_tag
 def empty(content: str, title: str, text: str = "", *, icon: str = "inbox", compact: bool = False) -> SafeString:
     context = {"title": title, "text": text, "icon": icon, "compact": compact, "buttons": SafeString(content.strip())}
-    return mark_safe(render_to_string("components/empty.html", context))  # noqa: S308  a rendered template
+    return render_to_string("components/empty.html", context)
 
 
 @register.simple_tag
 def metric(label: str, value: object, hint: str = "") -> SafeString:
     small = format_html("<small>{}</small>", hint) if hint else ""
-    return format_html('<div class="card"><dl class="metric mb-0"><dt>{}</dt><dd>{}{}</dd></dl></div>', label, value, small)
+    return format_html(
+        '<div class="card"><dl class="metric mb-0"><dt>{}</dt><dd>{}{}</dd></dl></div>', label, value, small
+    )
 
 
 @register.simple_tag
 def avatar(name: str) -> SafeString:
-    words = [word for word in name.split("@")[0].replace(".", " ").replace("_", " ").split() if word]
+    words = [word for word in name.split("@", 1)[0].replace(".", " ").replace("_", " ").split() if word]
     initials = "".join(word[0] for word in words[:2]).upper() or "?"
     return format_html('<span class="avatar-initials" aria-hidden="true">{}</span>', initials)
 
@@ -139,7 +150,9 @@ def kbd(keys: str) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def action(context: Mapping[str, Any], button: ActionButton, resource: Model | None = None, small: bool = False) -> SafeString:  # noqa: FBT001, FBT002  template arguments
+def action(
+    context: Mapping[str, Any], button: ActionButton, resource: Model | None = None, *, small: bool = False
+) -> SafeString:
     return button.render(context["request"], resource, small=small)
 
 
@@ -158,11 +171,11 @@ def diff(old: Any, new: Any) -> SafeString:
         fields = (diffs.FieldDiff("", diffs.diff_texts(str(old or ""), str(new or ""))),)
     changed = [field for field in fields if field.lines]
     same = [field.name for field in fields if not field.lines and field.name]
-    return mark_safe(render_to_string("components/diff.html", {"changed": changed, "same": same}))  # noqa: S308  a rendered template
+    return render_to_string("components/diff.html", {"changed": changed, "same": same})
 
 
 @register.simple_tag(takes_context=True)
-def panels(context: Mapping[str, Any], on: str, tab: str = "overview", side: bool = False) -> SafeString:  # noqa: FBT001, FBT002  template arguments
+def panels(context: Mapping[str, Any], on: str, tab: str = "overview", *, side: bool = False) -> SafeString:
     markup = panel_registry.rendered(context["request"], on, context["object"], tab=tab, side=side)
     return format_html_join("", "{}", ((each,) for each in markup))
 
@@ -193,8 +206,10 @@ def live(content: str, name: str, identifier: object) -> SafeString:
 
 @register.inclusion_tag("components/playground.html")
 def playground(
-    identifier: object, placeholder: str = "Write a message", intro: str = "What you write goes through the gateway to the deployed agent."
-) -> dict[str, str]:  # fmt: skip
+    identifier: object,
+    placeholder: str = "Write a message",
+    intro: str = "What you write goes through the gateway to the deployed agent.",
+) -> dict[str, str]:
     return {"identifier": str(identifier), "placeholder": placeholder, "intro": intro}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import django_tables2 as tables
@@ -200,7 +201,9 @@ class MakeToken(CommandPage):
 
     def respond(self, result: Any) -> HttpResponse:
         token, text = result
-        return self.show_secret(str(text), title=f"Token “{token}”", warning="It is shown this once and stored nowhere.")
+        return self.show_secret(
+            str(text), title=f"Token “{token}”", warning="It is shown this once and stored nowhere."
+        )
 
 
 class ManyFieldsForm(forms.Form):
@@ -226,12 +229,16 @@ class Components(Page):
         return {
             **super().context(),
             "now": timezone.now(),
-            "earlier": timezone.now() - timezone.timedelta(hours=3),
+            "earlier": timezone.now() - timedelta(hours=3),
             "digest": "sha256:" + "9f86d081884c7d65" * 4,
             "document": {"name": "support", "limits": {"timeout_s": 30, "max_tokens": None}, "tags": ["a", True, 1.5]},
-            "old": {"instructions": "You are kind.\nAnswer in one sentence.\nNever guess.", "temperature": 0.2, "memory": False},
+            "old": {
+                "instructions": "You are kind.\nAnswer in one sentence.\nNever guess.",
+                "temperature": 0.2,
+                "memory": False,
+            },
             "new": {
-                "instructions": "You are kind and precise.\nAnswer in two sentences.\nNever guess.\nSay when you do not know.",
+                "instructions": "You are kind and precise.\nAnswer in two sentences.\nNever guess.\nSay when unsure.",
                 "temperature": 0.2,
                 "memory": True,
             },
@@ -250,7 +257,11 @@ class Components(Page):
                 "unit": "ms",
                 "series": [
                     {"label": "p50", "values": [120 + value for value in wave], "color": "blue"},
-                    {"label": "p95", "values": [420 + 9 * value if value % 5 else None for value in wave], "color": "purple"},
+                    {
+                        "label": "p95",
+                        "values": [420 + 9 * value if value % 5 else None for value in wave],
+                        "color": "purple",
+                    },
                 ],
             },
         }
