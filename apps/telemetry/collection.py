@@ -20,6 +20,7 @@ from django.utils import timezone
 from apps.core.commands import record_system_event
 from apps.core.errors import GatewayUnavailable
 from apps.core.live import hint
+from apps.gateways.client import GatewayClient
 from apps.gateways.commands.keys import record_key_use
 from apps.telemetry.live import HINT
 from apps.telemetry.models import Execution, ExecutionCursor
@@ -30,6 +31,7 @@ from contract.names import split_registration_name
 
 if TYPE_CHECKING:
     from apps.gateways.models import Gateway
+    from contract.admin_api import GatewayState
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,18 @@ class _Position(NamedTuple):
 
     epoch: str
     after: int
+
+
+def collect(gateway: Gateway, _state: GatewayState) -> None:
+    """Read what a gateway executed since it was last asked; hangs on every answered poll, so on the scanner alone.
+
+    A gateway that does not answer this call is no failure of the poll: its cursor says what is wrong.
+    """
+    client = GatewayClient.of(gateway)
+    try:
+        read_log(gateway, lambda after: client.executions(after=after, limit=EXECUTION_PAGE_LIMIT))
+    except GatewayUnavailable as error:
+        log.warning("executions_not_collected", gateway=gateway.name, reason=error.message)
 
 
 def read_log(gateway: Gateway, fetch: Fetch) -> int:
@@ -186,7 +200,7 @@ def _last_uses(executions: Iterable[Execution]) -> dict[str, datetime]:
 @cache
 def _longest(field: str) -> int:
     """How many characters a field of an execution holds."""
-    return Execution._meta.get_field(field).max_length or 0  # noqa: SLF001  Django's public name for it
+    return getattr(Execution._meta.get_field(field), "max_length", None) or 0
 
 
 def _execution(gateway: Gateway, epoch: str, record: ExecutionRecord) -> Execution:

@@ -35,7 +35,7 @@ def activity_context(actor: Actor, subject: Subject) -> dict[str, Any]:
         Denied: the actor may see no executions at all.
     """
     require_executions(actor)
-    shown = activity(actor, subject.window, **subject.where)
+    shown = activity(actor, subject.window, where=subject.where)
     return {
         "subject": subject,
         "figures": _headline(shown.total),

@@ -29,6 +29,14 @@ def on_gateway(request: HttpRequest, gateway: Gateway) -> dict[str, Any]:
 
 
 @panel(
+    on="deployment", title="Executions", template="telemetry/panels/activity.html", order=40, action="execution.view"
+)
+def on_deployment(request: HttpRequest, deployment: Any) -> dict[str, Any]:
+    """Deployments live on a higher floor; of one, only the name of its registration is needed here."""
+    return activity_context(actor_of(request), Subject(window_in(request.GET), "registration", deployment.registration))
+
+
+@panel(
     on="gateway",
     title="Execution log",
     template="telemetry/panels/log.html",

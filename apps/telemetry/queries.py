@@ -112,16 +112,18 @@ class Activity:
         return total(self.steps)
 
 
-def activity(actor: Actor, window: Window = DAY, *, now: datetime | None = None, **where: Any) -> Activity:
+def activity(
+    actor: Actor, window: Window = DAY, *, now: datetime | None = None, where: Mapping[str, Any] | None = None
+) -> Activity:
     """Executions over time that the actor may see. One query, whatever the window.
 
     Args:
-        where: field look-ups on `ExecutionRollup`, such as `agent_slug="translator"`.
+        where: field look-ups on `ExecutionRollup`, such as `{"agent_slug": "translator"}`.
     """
     starts = window.starts(now or timezone.now())
     rows = (
         _rollups(actor, window, starts[0])
-        .filter(start__lt=starts[-1] + window.step, **where)
+        .filter(start__lt=starts[-1] + window.step, **(where or {}))
         .annotate(step=_step(window.step, starts[0]))
         .values("step", "status")
         .annotate(**_SUMS)

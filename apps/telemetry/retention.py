@@ -34,7 +34,7 @@ def _remove(queryset: QuerySet[Any]) -> int:
     """Delete in batches, each in a transaction of its own."""
     removed = 0
     while True:
-        batch = queryset.model.objects.filter(pk__in=queryset.order_by().values("pk")[:_BATCH])
+        batch: QuerySet[Any] = queryset.model.objects.filter(pk__in=queryset.order_by().values("pk")[:_BATCH])
         count, _ = batch.delete()
         removed += count
         if count < _BATCH:

@@ -9,12 +9,18 @@ from urllib.parse import urlencode
 from apps.core.errors import NotFound
 from apps.telemetry.windows import DAY, WINDOWS, Window
 
-_LOOKUPS = {"": "", "agent": "agent_slug", "gateway": "gateway__name", "environment": "environment__slug"}
+_LOOKUPS = {
+    "": "",
+    "agent": "agent_slug",
+    "registration": "registration",
+    "gateway": "gateway__name",
+    "environment": "environment__slug",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A window of time and the agent, gateway or environment whose executions count; without one, all of them.
+    """A window of time, and the agent, registration, gateway or environment whose executions count (none: all).
 
     Written `24h`, `7d:agent:translator`, `1h:gateway:eu-1`.
     """
@@ -47,7 +53,8 @@ class Subject:
     @property
     def query(self) -> str:
         """The same choice in the address of the list of executions."""
-        chosen = {self.kind: self.name} if self.kind else {}
+        # The list finds a registration by its search box; the rest are filters of their own.
+        chosen = {"search" if self.kind == "registration" else self.kind: self.name} if self.kind else {}
         return urlencode({**chosen, "window": self.window.key})
 
     def within(self, window: Window) -> Subject:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from apps.audit.models import Event
@@ -88,9 +89,10 @@ def test_a_crash_between_fetch_and_commit_loses_and_repeats_nothing(
         raise DatabaseError("the connection was lost")
 
     # The rows are inserted by then, the rollups and the cursor are not.
-    with monkeypatch.context() as broken, pytest.raises(DatabaseError):
+    with monkeypatch.context() as broken:
         broken.setattr(collection, "add", crash)
-        read_log(eu_1, log.page)
+        with pytest.raises(DatabaseError):
+            read_log(eu_1, log.page)
     assert Execution.objects.count() == 0
     assert _cursor(eu_1).after == 0
 
@@ -250,7 +252,7 @@ def test_executions_outlive_their_gateway(eu_1: Gateway, log: Log) -> None:
 
     eu_1.delete()
 
-    assert set(Execution.objects.values_list("gateway", "gateway_name")) == {(None, "eu-1")}
+    assert {(row.gateway, row.gateway_name) for row in Execution.objects.all()} == {(None, "eu-1")}
     assert sum(ExecutionRollup.objects.values_list("executions", flat=True)) == 4
     assert not ExecutionCursor.objects.exists()
 
@@ -258,15 +260,8 @@ def test_executions_outlive_their_gateway(eu_1: Gateway, log: Log) -> None:
 def test_the_database_refuses_the_same_record_twice(eu_1: Gateway, log: Log) -> None:
     log.add(1)
     read_log(eu_1, log.page)
-    row = Execution.objects.get()
-    with pytest.raises(DatabaseError), connection.cursor() as cursor:
-        columns = (
-            "gateway_name, environment_id, registration, agent_slug, release_digest, key_id, channel, started_at, "
-            "duration_ms, status, error_code, input_tokens, output_tokens, session_id, gateway_id, epoch, seq, "
-            "execution_id, created_at, updated_at"
-        )
-        cursor.execute(
-            f"INSERT INTO telemetry_execution (id, {columns}) SELECT gen_random_uuid(), {columns} "
-            "FROM telemetry_execution WHERE id = %s",
-            [row.pk],
-        )
+    twin = Execution.objects.get()
+    twin.pk = uuid4()
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        twin.save(force_insert=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def test_a_window_ends_with_the_step_that_holds_now(window: Window) -> None:
 
     assert starts[-1] <= NOW < starts[-1] + window.step
     assert len(starts) * window.step == window.span
-    assert {later - earlier for earlier, later in zip(starts, starts[1:], strict=False)} == {window.step}
+    assert {later - earlier for earlier, later in pairwise(starts)} == {window.step}
     assert window.step % window.resolution.length == timedelta()
 
 
@@ -80,7 +81,7 @@ def test_a_chart_can_be_about_one_agent_gateway_or_environment(eu_1: Gateway, lo
     read_log(staging, Log(*log.records).page)
 
     def total(**where: Any) -> int:
-        return activity(SYSTEM, DAY, now=NOW, **where).total.executions
+        return activity(SYSTEM, DAY, now=NOW, where=where).total.executions
 
     assert total() == 10
     assert total(agent_slug="support-bot") == 6
