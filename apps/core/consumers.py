@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import structlog
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.db import DatabaseError
 
-from apps.core.actors import Actor
 from apps.core.errors import Denied, NotFound, StudioError, Unauthenticated
 from apps.core.live import Fragment, fragments, group_name
 from apps.core.tenancy import tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from apps.core.actors import Actor
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 # Close codes of ours repeat the HTTP status that the same refusal would have, after 4000 (RFC 6455 leaves them to us).
@@ -50,7 +58,8 @@ class TenantConsumer(AsyncJsonWebsocketConsumer):
         Raises:
             Unauthenticated: the session ended or the user was deactivated since.
         """
-        return await database_sync_to_async(self._enter)(function)
+        answer: T = await database_sync_to_async(self._enter)(function)
+        return answer
 
     def _enter(self, function: Callable[[Actor], T]) -> T:
         with tenant(self.schema):
@@ -65,7 +74,7 @@ class TenantConsumer(AsyncJsonWebsocketConsumer):
 
 
 class LiveConsumer(TenantConsumer):
-    """Keeps one fragment of a page fresh: re-renders on a hint and every five seconds, sends only what changed."""
+    """Keeps one fragment of a page fresh: re-renders on a hint and every five seconds, sends what changed or that nothing did."""
 
     fragment: Fragment
     _last: str | None = None
@@ -94,10 +103,8 @@ class LiveConsumer(TenantConsumer):
 
     async def _refresh(self) -> None:
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout=_REREAD_EVERY_S)
-            except TimeoutError:
-                pass
             # A burst of hints becomes one rendering.
             await asyncio.sleep(0.05)
             self._wake.clear()
@@ -107,9 +114,12 @@ class LiveConsumer(TenantConsumer):
                 await self.send_json({"gone": True, "reason": error.message})
                 await self.close(4000 + error.status, error.message[:120])
                 return
+            except DatabaseError as error:
+                # The database restarts now and then; the next tick reads again.
+                log.warning("live_reread_failed", fragment=self.fragment.name, reason=type(error).__name__)
 
     async def _send(self) -> None:
         html = await self.in_tenant(lambda actor: self.fragment.render(actor, self.id))
-        if html != self._last:
-            self._last = html
-            await self.send_json({"html": html})
+        # An unchanged fragment is answered too: a browser cannot see pings, and takes silence for a dead connection.
+        await self.send_json({"html": html} if html != self._last else {"unchanged": True})
+        self._last = html

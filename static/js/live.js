@@ -3,8 +3,8 @@
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15000;
-// The server re-sends at least every few seconds; a socket that is silent for longer is dead without saying so.
-const SILENCE_MS = 45000;
+// The server says something every five seconds; a socket that is silent for longer is dead without knowing it.
+const SILENCE_MS = 20000;
 const CODES_THAT_END = new Map([
   [4401, "You have been signed out. Reload the page to sign in again."],
   [4403, "You may no longer see this."],
