@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio.to_thread
@@ -21,6 +19,10 @@ import httpx
 from django.conf import settings
 
 from apps.core.errors import Invalid
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -133,7 +135,7 @@ def _resolve(host: str, port: int) -> list[IPAddress]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise httpcore.ConnectError("name does not resolve") from None
-    # A scoped address (fe80::1%eth0) cannot be meant by a gateway's name; ip_address keeps the scope and it is link-local.
+    # A scoped address (fe80::1%eth0) keeps its scope here, and is refused as link-local.
     unique = dict.fromkeys(str(entry[4][0]) for entry in found)
     return [ipaddress.ip_address(text) for text in unique]
 
@@ -205,7 +207,7 @@ def guarded_client(*, timeout: httpx.Timeout, limits: httpx.Limits, base_url: st
     """An httpx client that connects to allowed addresses only."""
     transport = httpx.HTTPTransport(verify=_tls(), trust_env=False, limits=limits)
     # httpx offers no way to hand its transport a network backend; the attribute is httpcore's constructor argument.
-    transport._pool._network_backend = _GuardedBackend()  # type: ignore[attr-defined]  # noqa: SLF001
+    transport._pool._network_backend = _GuardedBackend()  # noqa: SLF001
     return httpx.Client(
         transport=transport, timeout=timeout, base_url=base_url, follow_redirects=False, trust_env=False
     )
@@ -214,7 +216,7 @@ def guarded_client(*, timeout: httpx.Timeout, limits: httpx.Limits, base_url: st
 def guarded_async_client(*, timeout: httpx.Timeout, limits: httpx.Limits, base_url: str = "") -> httpx.AsyncClient:
     """The asynchronous kind of `guarded_client`."""
     transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits)
-    transport._pool._network_backend = _GuardedAsyncBackend()  # type: ignore[attr-defined]  # noqa: SLF001
+    transport._pool._network_backend = _GuardedAsyncBackend()  # noqa: SLF001
     return httpx.AsyncClient(
         transport=transport, timeout=timeout, base_url=base_url, follow_redirects=False, trust_env=False
     )

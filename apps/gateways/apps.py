@@ -1,4 +1,4 @@
-"""App configuration of `gateways`: founds the environments and the signing key, and offers its own wishes to gateways."""
+"""App configuration of `gateways`: what a new organization starts with, and what a joining gateway receives."""
 
 from django.apps import AppConfig
 

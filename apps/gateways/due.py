@@ -6,22 +6,26 @@ only if nobody lowered it meanwhile: the version tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from django.db import connection
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.core.commands import at_close
 from apps.core.tenancy import current_schema, in_public
 from apps.gateways.models import Gateway, Placement
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+
 # Further moments at which a tenant needs a visit, asked inside its schema; rollouts of higher floors soak until theirs.
 due_sources: list[Callable[[], datetime | None]] = []
 # A scanner that dies in the middle of a visit keeps others out for no longer than this.
-VISIT_LEASE = timedelta(seconds=5)
+VISIT_LEASE_S = 5.0
 _TABLE = "public.tenants_duework"
 
 
@@ -56,7 +60,7 @@ def _lower(schema: str, moment: datetime | None) -> None:
             INSERT INTO {_TABLE} AS row (schema_name, due_at, version) VALUES (%s, coalesce(%s, clock_timestamp()), 1)
             ON CONFLICT (schema_name) DO UPDATE SET
                 due_at = least(row.due_at, excluded.due_at), version = row.version + 1
-            """,  # noqa: S608  (a constant)
+            """,  # noqa: S608
             [schema, moment],
         )
 
@@ -72,7 +76,7 @@ def claim(limit: int) -> list[Due]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            UPDATE {_TABLE} AS row SET due_at = clock_timestamp() + %s
+            UPDATE {_TABLE} AS row SET due_at = clock_timestamp() + %s * interval '1 second'
             FROM (
                 SELECT schema_name, due_at FROM {_TABLE} WHERE due_at <= clock_timestamp()
                 ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
@@ -80,10 +84,18 @@ def claim(limit: int) -> list[Due]:
             WHERE row.schema_name = due.schema_name
             RETURNING row.schema_name, row.version, due.due_at
             """,  # noqa: S608
-            [VISIT_LEASE, limit],
+            [VISIT_LEASE_S, limit],
         )
         rows = sorted(cursor.fetchall(), key=lambda row: row[2])
     return [Due(schema, version) for schema, version, _ in rows]
+
+
+def look(schema: str) -> Due:
+    """The row of one tenant, for a visit that does not wait for its turn."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT version FROM {_TABLE} WHERE schema_name = %s", [schema])  # noqa: S608
+        row = cursor.fetchone()
+    return Due(schema, row[0] if row else 0)
 
 
 def settle(due: Due, next_at: datetime | None) -> None:

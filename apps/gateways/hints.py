@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import structlog
@@ -16,8 +15,7 @@ log = structlog.get_logger(__name__)
 
 # After a failure no hint is tried for a while: with a broker that hangs, each try would hold up a request.
 _PAUSE_S = 5.0
-_quiet_until = 0.0
-_lock = threading.Lock()
+_quiet: dict[str, float] = {"until": 0.0}
 
 
 def hint_reconciler() -> None:
@@ -34,16 +32,14 @@ def send(schema: str) -> bool:
     Returns:
         Whether it was sent.
     """
-    global _quiet_until
     from apps.gateways.tasks import reconcile
 
-    if time.monotonic() < _quiet_until:
+    if time.monotonic() < _quiet["until"]:
         return False
     try:
-        reconcile.apply_async(args=[schema], retry=False, expires=30)
+        reconcile.apply_async(args=(schema,), retry=False, expires=30)
     except (OperationalError, KombuError, OSError) as error:
-        with _lock:
-            _quiet_until = time.monotonic() + _PAUSE_S
+        _quiet["until"] = time.monotonic() + _PAUSE_S
         log.warning("reconcile_hint_lost", reason=type(error).__name__)
         return False
     return True

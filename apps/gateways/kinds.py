@@ -5,17 +5,20 @@ How a kind travels stands in `contract.kinds`. Adding one takes a class here and
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from apps.core.errors import Invalid
 from contract import kinds as contract_kinds
 from contract.admin_api import Item, PutRequest
 from contract.canonical import strict_loads
-from contract.envelope import Envelope
 from contract.errors import ContractError
 from contract.kinds import TOMBSTONE_DIGEST
 from contract.kinds import Kind as ContractKind
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from contract.envelope import Envelope
 
 
 class Kind:

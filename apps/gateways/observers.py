@@ -6,13 +6,16 @@ call, after which the next poll calls them anyway. One that fails is logged and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 from django.db import InterfaceError, OperationalError
 
-from apps.gateways.models import Gateway
-from contract.admin_api import GatewayState
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from apps.gateways.models import Gateway
+    from contract.admin_api import GatewayState
 
 log = structlog.get_logger(__name__)
 

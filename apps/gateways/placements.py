@@ -7,8 +7,8 @@ joins at the same moment misses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
@@ -18,6 +18,9 @@ from apps.gateways.kinds import KINDS
 from apps.gateways.models import Condition, Environment, Gateway, Payload, Placement
 from contract.canonical import digest_of
 from contract.kinds import TOMBSTONE_DIGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Wanted:
     body: bytes
 
 
-# What a gateway that joins has to receive, asked inside the transaction that registers it, under the environment's lock.
+# What a gateway that joins has to receive; asked in the transaction that registers it, under the environment's lock.
 desired_sources: list[Callable[[Gateway], Iterable[Wanted]]] = []
 
 
@@ -111,7 +114,15 @@ def _want(
         _desire(placement, digest, urgent=urgent)
     Placement.objects.bulk_update(
         changed,
-        ["desired_generation", "desired_digest", "priority", "attempts", "next_attempt_at", "lease_until", "conditions"],
+        [
+            "desired_generation",
+            "desired_digest",
+            "priority",
+            "attempts",
+            "next_attempt_at",
+            "lease_until",
+            "conditions",
+        ],
     )
     if changed:
         due.lower()

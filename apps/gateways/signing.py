@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import TYPE_CHECKING
 
 from apps.core.errors import Conflict
 from apps.core.secrets import decrypt, encrypt
@@ -13,6 +13,9 @@ from contract.envelope import (
     private_key_to_text,
     public_key_to_text,
 )
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def new_signing_key() -> SigningKey:

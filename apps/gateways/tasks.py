@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 
-@shared_task(name="gateways.reconcile")  # type: ignore[untyped-decorator]
+@shared_task(name="gateways.reconcile")
 def reconcile(schema: str) -> int:
     """Do what is due in one tenant. Sent on commit as a hint; the scanner finds the same work in the database.
 
@@ -17,7 +17,7 @@ def reconcile(schema: str) -> int:
     return reconcile_tenant(schema)
 
 
-@shared_task(name="gateways.rebuild_due_work")  # type: ignore[untyped-decorator]
+@shared_task(name="gateways.rebuild_due_work")
 def rebuild_due_work() -> int:
     """Derive every tenant's due work from its rows anew, and prune old readings. Slow on purpose, and rare.
 

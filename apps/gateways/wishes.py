@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from apps.gateways.kinds import API_KEY
 from apps.gateways.models import CallerKey, Gateway
 from apps.gateways.placements import Wanted
 from contract.caller_keys import CallerKey as CallerKeyDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def caller_keys(gateway: Gateway) -> Iterable[Wanted]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from apps.core.actors import Actor
 from apps.core.commands import command, note
 from apps.core.errors import Conflict, Invalid
 from apps.core.outgoing import check_origin, parse_origin
@@ -17,13 +18,14 @@ from apps.gateways.models import Environment, Gateway, Placement
 from apps.gateways.models.gateways import NAME, NAME_MAX_LENGTH
 from apps.gateways.placements import want_everything, want_nothing
 
+if TYPE_CHECKING:
+    from apps.core.actors import Actor
+
 _TOKEN_LENGTHS = (16, 500)
 
 
 @command("gateway.register", on="environment")
-def register_gateway(
-    *, actor: Actor, environment: Environment, name: str, address: str, deploy_token: str
-) -> Gateway:
+def register_gateway(*, actor: Actor, environment: Environment, name: str, address: str, deploy_token: str) -> Gateway:
     """Take a gateway into an environment. It receives everything that runs there as soon as it answers.
 
     Args:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from apps.core.actors import Actor
 from apps.core.commands import command
 from apps.core.errors import Conflict, Invalid
 from apps.gateways.kinds import API_KEY
@@ -19,6 +17,11 @@ from apps.gateways.wishes import key_body
 from contract.caller_keys import EVERYTHING, KeyText
 from contract.errors import ContractError
 from contract.names import split_registration_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from apps.core.actors import Actor
 
 _HINT_LENGTH = 4
 _SCOPES_MAX = 100

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.core.validators import RegexValidator
 from django.db import models
@@ -13,6 +12,9 @@ from django.utils import timezone
 
 from apps.core.models import BaseModel
 from apps.gateways.models.environments import Environment
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 NAME = RegexValidator(
     r"\A[a-z0-9]+(?:-[a-z0-9]+)*\Z", "Use lower-case letters, digits and single hyphens, such as “eu-1”."

@@ -24,6 +24,7 @@ class Payload(models.Model):
 
     digest = models.CharField(max_length=DIGEST_LENGTH, primary_key=True)
     body = models.BinaryField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:
         return self.digest
@@ -84,7 +85,7 @@ class PlacementQuerySet(models.QuerySet["Placement"]):
 class Placement(BaseModel):
     """One thing that Studio wants on one gateway, and how far that is true.
 
-    Desired is written in the transaction of the command that wants it; everything else is bookkeeping of the reconciler.
+    Desired is written in the transaction of the command that wants it; the rest is bookkeeping of the reconciler.
 
     Attributes:
         kind, name: see `contract.kinds`.
@@ -131,7 +132,9 @@ class Placement(BaseModel):
         ]
         indexes = [
             models.Index(fields=["gateway", "next_attempt_at"], condition=UNSETTLED, name="placement_due"),
-            models.Index(fields=["gateway", "lease_until"], condition=Q(lease_until__isnull=False), name="placement_leased"),
+            models.Index(
+                fields=["gateway", "lease_until"], condition=Q(lease_until__isnull=False), name="placement_leased"
+            ),
             models.Index(fields=["kind", "name"], name="placement_of"),
         ]
 

@@ -1,0 +1,191 @@
+"""Finding due work and doing it: one pass over the tenants that have some, jobs in threads, nothing held while waiting.
+
+Any number of scanners and Celery workers may run. They share nothing but the database, where claims keep them apart.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections, transaction
+
+from apps.core.errors import NotFound
+from apps.core.tenancy import tenant
+from apps.gateways import due, observers
+from apps.gateways.polling import claim_polls, finish_leaving, poll
+from apps.gateways.reconcile import Claim, claim, push
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Callable
+
+log = structlog.get_logger(__name__)
+
+LaneName = Literal["urgent", "push", "poll"]
+# Revocations, ordinary pushes and polls have threads of their own, so that none can use up another's.
+LANES: dict[LaneName, int] = {"urgent": 16, "push": 32, "poll": 16}
+LONGEST_SLEEP_S = 0.5
+_TENANTS_A_PASS = 50
+_RETRY_DATABASE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A push or a poll in one tenant. Whoever holds it has claimed it."""
+
+    schema: str
+    lane: LaneName
+    work: Claim | uuid.UUID
+
+    def run(self) -> None:
+        with tenant(self.schema):
+            if isinstance(self.work, Claim):
+                push(self.work)
+            else:
+                poll(self.work)
+
+
+def visit(turn: due.Due, free: dict[LaneName, int]) -> list[Job]:
+    """Claim what is due in one tenant, as far as there are threads for it, and write down when to come again."""
+    with tenant(turn.schema):
+        with transaction.atomic():
+            work: list[tuple[LaneName, Claim | uuid.UUID]] = []
+            work += [("urgent", each) for each in claim(priority=True, limit=free["urgent"])]
+            work += [("push", each) for each in claim(priority=False, limit=free["push"])]
+            work += [("poll", each) for each in claim_polls(free["poll"])]
+        finish_leaving()
+        observers.changed()
+        due.settle(turn, due.earliest())
+    return [Job(turn.schema, lane, each) for lane, each in work]
+
+
+def reconcile_tenant(schema: str, *, for_s: float = 20.0, rounds: int | None = None) -> int:
+    """Do what is due in one tenant, in this thread, until nothing is or the time is over.
+
+    Args:
+        rounds: at most this many visits.
+
+    Returns:
+        How many pushes and polls were done.
+    """
+    done, end = 0, time.monotonic() + for_s
+    while time.monotonic() < end and rounds != 0:
+        try:
+            jobs = visit(due.look(schema), {"urgent": 8, "push": 8, "poll": 8})
+        except NotFound:
+            break
+        for job in jobs:
+            job.run()
+        done += len(jobs)
+        rounds = rounds - 1 if rounds is not None else None
+        if not jobs:
+            break
+    return done
+
+
+class Scanner:
+    """The process that makes sure: it polls the due-work table and works through what it finds.
+
+    `run` returns when `stop` is called; jobs that are under way are finished first.
+    """
+
+    def __init__(self, lanes: dict[LaneName, int] | None = None) -> None:
+        self._sizes = dict(lanes or LANES)
+        self._busy: dict[LaneName, int] = dict.fromkeys(self._sizes, 0)
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._threads = {
+            lane: ThreadPoolExecutor(size, thread_name_prefix=f"scan-{lane}") for lane, size in self._sizes.items()
+        }
+
+    def run(self) -> None:
+        """Scan until stopped. A database that is away is waited for."""
+        while not self._stopping.is_set():
+            try:
+                started = self.scan()
+                pause = 0.0 if started else self._pause()
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database_unavailable", reason=type(error).__name__)
+                connection.close()
+                pause = _RETRY_DATABASE_S
+            self._wake.wait(pause)
+            self._wake.clear()
+        self.close()
+
+    def stop(self) -> None:
+        """End `run` soon. May be called from a signal handler."""
+        self._stopping.set()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Wait for the jobs that are under way; their own time-outs bound this."""
+        for threads in self._threads.values():
+            threads.shutdown(wait=True, cancel_futures=True)
+        connections.close_all()
+
+    def scan(self) -> int:
+        """One pass: claim what is due, hand it to the threads.
+
+        Returns:
+            How many jobs were started.
+        """
+        close_old_connections()
+        turns = due.claim(_TENANTS_A_PASS)
+        started = 0
+        for index, turn in enumerate(turns):
+            # Fair turns: each tenant gets its part of the free threads, and what one leaves goes to the next.
+            share = {lane: -(-free // (len(turns) - index)) for lane, free in self._free().items()}
+            try:
+                jobs = visit(turn, share)
+            except NotFound:
+                due.forget(turn.schema)
+                continue
+            for job in jobs:
+                self._start(job)
+            started += len(jobs)
+        return started
+
+    def _free(self) -> dict[LaneName, int]:
+        with self._lock:
+            return {lane: size - self._busy[lane] for lane, size in self._sizes.items()}
+
+    def _start(self, job: Job) -> None:
+        with self._lock:
+            self._busy[job.lane] += 1
+        self._threads[job.lane].submit(partial(self._work, job))
+
+    def _work(self, job: Job) -> None:
+        try:
+            _guarded(job.run)
+        finally:
+            with self._lock:
+                full = self._busy[job.lane] == self._sizes[job.lane]
+                self._busy[job.lane] -= 1
+            if full:
+                self._wake.set()
+
+    def _pause(self) -> float:
+        # Never zero: work that is due but cannot be claimed (all its leases are out) must not make this loop spin.
+        return max(0.05, due.sleep_s(LONGEST_SLEEP_S))
+
+
+def _guarded(run: Callable[[], None]) -> None:
+    """Run a job in a thread of its own. What it leaves undone, its lease gives back to somebody."""
+    close_old_connections()
+    try:
+        run()
+    except (OperationalError, InterfaceError) as error:
+        log.warning("database_unavailable", reason=type(error).__name__)
+        connection.close()
+    except NotFound:
+        log.info("tenant_gone")
+    except Exception:  # the end of a thread: nobody above could tell
+        log.exception("job_failed")
+        connection.close()
