@@ -6,14 +6,14 @@ import os
 os.environ.setdefault("KAIZEN_DATABASE_POOL", "1")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kaizen_site.settings")
 
-from django.core.asgi import get_asgi_application  # noqa: E402
+from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()
 
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter
 
-from apps.accounts.sockets import SocketGate  # noqa: E402
-from kaizen_site.routing import websocket_urlpatterns  # noqa: E402
+from apps.accounts.sockets import SocketGate
+from kaizen_site.routing import websocket_urlpatterns
 
 application = ProtocolTypeRouter(
     {"http": django_application, "websocket": SocketGate(URLRouter(websocket_urlpatterns))}

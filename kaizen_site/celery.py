@@ -1,7 +1,7 @@
 """The Celery application.
 
-Tasks enter a tenant only through `apps.core.tenancy.tenant_task`; `tenant-schemas-celery` carries the schema's name in the
-message header and clears it when the task ends.
+Tasks enter a tenant only through `apps.core.tenancy.tenant`; `tenant-schemas-celery` clears the
+schema when a task ends.
 """
 
 import os

@@ -4,9 +4,11 @@ Secrets never reach a logger: commands log identifiers only, and httpx's own req
 address may carry credentials.
 """
 
+from typing import Any
+
 import structlog
 
-_PRE_CHAIN = [
+_PRE_CHAIN: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

@@ -1,7 +1,7 @@
 """Settings of the management plane. Every difference between installations is an environment variable.
 
-The variables are described in `docs/operations/configuration.md`. A bad value stops the process at start-up and names the
-variable; nothing here falls back to an insecure default in silence.
+The variables are described in `docs/operations/configuration.md`. A bad value stops the process at start-up and names
+the variable; nothing here falls back to an insecure default in silence.
 """
 
 import ipaddress
@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import django_stubs_ext
 import environ
 from cryptography.fernet import Fernet
+from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from kaizen_site.logs import LOGGING as LOGGING
-from kaizen_site.logs import configure_structlog
+from kaizen_site import logs
 
 # Lets `ModelAdmin[Organization]` and the like be written as the type checker wants them.
 django_stubs_ext.monkeypatch()
@@ -26,7 +26,7 @@ env = environ.Env()
 
 
 def _required(name: str) -> str:
-    value = env.str(name, default="").strip()
+    value: str = env.str(name, default="").strip()
     if not value:
         raise ImproperlyConfigured(f"{name} is not set. `make up` sets it; see docs/operations/configuration.md.")
     return value
@@ -35,7 +35,9 @@ def _required(name: str) -> str:
 def _database(name: str) -> dict[str, Any]:
     parsed = urlsplit(_required(name))
     if parsed.scheme not in {"postgres", "postgresql"}:
-        raise ImproperlyConfigured(f"{name} must be a postgresql:// address, not {parsed.scheme or 'an empty scheme'}://")
+        raise ImproperlyConfigured(
+            f"{name} must be a postgresql:// address, not {parsed.scheme or 'an empty scheme'}://"
+        )
     config: dict[str, Any] = env.db_url(name)
     config["ENGINE"] = "django_tenants.postgresql_backend"
     config.setdefault("OPTIONS", {})["application_name"] = f"kaizen-{Path(sys.argv[0]).name}"[:60]
@@ -234,12 +236,13 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = 31_536_000 if _secure else 0
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("KAIZEN_BEHIND_PROXY", default=False) else None
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("KAIZEN_BEHIND_PROXY", default=False) else None
+)
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 500
 
-from csp.constants import NONCE, NONE, SELF  # noqa: E402  (constants for the policy below)
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -331,4 +334,5 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 
-configure_structlog()
+LOGGING = logs.LOGGING
+logs.configure_structlog()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
@@ -12,13 +11,19 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 
 from apps.access.roles import PERSONAL_ACTIONS, ROLES
 from apps.accounts.models import User
-from apps.core.actors import Actor
 from apps.core.decisions import Decision, Reason
 from apps.core.resources import type_of
 from apps.core.tenancy import current_schema, in_public
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
-def decide(actor: Actor, action: str, resource: Model | None = None, context: Mapping[str, Any] | None = None) -> Decision:
+    from apps.core.actors import Actor
+
+
+def decide(
+    actor: Actor, action: str, resource: Model | None = None, context: Mapping[str, Any] | None = None
+) -> Decision:
     """Whether `actor` may do `action` on `resource`, with the trace of every rule asked. Deny by default.
 
     Args:
@@ -31,7 +36,7 @@ def decide(actor: Actor, action: str, resource: Model | None = None, context: Ma
         if reason.effect != "none":
             return Decision(reason.effect == "allow", action, _name(action, resource), tuple(trace))
     trace.append(Reason("default", "deny", _what_is_missing(actor, action, resource)))
-    return Decision(False, action, _name(action, resource), tuple(trace))
+    return Decision(allowed=False, action=action, resource=_name(action, resource), trace=tuple(trace))
 
 
 def _rules(actor: Actor, action: str, resource: Model | None) -> Iterator[Reason]:
@@ -119,7 +124,9 @@ def visible(queryset: QuerySet[Any], actor: Actor, action: str) -> QuerySet[Any]
     own = Q(pk__in=[])
     if action in PERSONAL_ACTIONS:
         own = Q(pk=user.pk) if model is User else Q(user=user)
-    scopes = {"": model} | {name: model._meta.get_field(name).related_model for name in getattr(model, "access_scopes", ())}
+    scopes = {"": model} | {
+        name: model._meta.get_field(name).related_model for name in getattr(model, "access_scopes", ())
+    }
     granted = Q(pk__in=[])
     for name, scope in scopes.items():
         granted |= Q(**{f"{name + '__' if name else ''}pk__in": _granted_keys(user, action, scope)})

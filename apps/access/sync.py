@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
-from django.db.models import Model
 
 from apps.access.roles import ROLES
 from apps.core.commands import registry
 from apps.core.models import BaseModel
 from apps.core.resources import type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.db.models import Model
 
 
 def actions() -> Iterator[tuple[str, type[Model]]]:
@@ -25,7 +29,9 @@ def actions() -> Iterator[tuple[str, type[Model]]]:
         for name in names:
             yield name, model
             for scope in getattr(model, "access_scopes", ()):
-                yield name, model._meta.get_field(scope).related_model
+                above = model._meta.get_field(scope).related_model
+                assert above is not None, f"{model.__name__}.{scope} is no foreign key"
+                yield name, above
 
 
 def _resource_models() -> list[type[Model]]:

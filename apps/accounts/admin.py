@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.account.models import EmailAddress
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from apps.accounts.commands import create_organization
@@ -25,6 +24,10 @@ from apps.core.errors import StudioError
 from apps.core.requests import actor_of
 from apps.tenants import commands as tenants
 from apps.tenants.models import Domain, Organization
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import HttpRequest, HttpResponse
 
 admin.site.site_header = "Kaizen Studio operators"
 admin.site.site_title = "Kaizen Studio"
@@ -68,13 +71,13 @@ class OrganizationAdmin(admin.ModelAdmin[Organization]):
     def get_readonly_fields(self, request: HttpRequest, obj: Organization | None = None) -> tuple[str, ...]:
         return ("name", "slug", "owner_email", "schema_name", "status", "reason", "created_at") if obj else ()
 
-    def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> list[str]:
-        return list(self.get_readonly_fields(request, obj)) or ["name", "slug", "owner_email"]
+    def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> tuple[str, ...]:
+        return self.get_readonly_fields(request, obj) or ("name", "slug", "owner_email")
 
     def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
         return False
 
-    def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:  # noqa: FBT001  Django's signature
+    def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:  # noqa: FBT001
         made = create_organization(
             actor=actor_of(request),
             slug=obj.slug,
@@ -96,7 +99,7 @@ class OrganizationAdmin(admin.ModelAdmin[Organization]):
                 "title": "Suspend organizations",
                 "organizations": queryset,
                 "opts": self.opts,
-                "action_checkbox_name": admin.helpers.ACTION_CHECKBOX_NAME,
+                "action_checkbox_name": ACTION_CHECKBOX_NAME,
             }
             return TemplateResponse(request, "admin/tenants/organization/suspend.html", values)
         for organization in queryset:
@@ -155,7 +158,7 @@ class OperatorAdmin(AuditedModelAdmin[User], UserAdmin):  # type: ignore[type-ar
     readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ()
 
-    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001  Django's signature
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001
         if not change:
             # Who is made here is made to operate; nobody else has a place in the public schema.
             obj.is_staff = obj.is_superuser = True

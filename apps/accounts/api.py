@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from apps.accounts import commands
 from apps.accounts.filters import MemberFilter, TokenFilter
@@ -17,6 +14,11 @@ from apps.accounts.models import ApiToken, User
 from apps.accounts.queries import members
 from apps.core.api import ResourceViewSet
 from apps.core.serializers import StrictSerializer
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from rest_framework.request import Request
+    from rest_framework.response import Response
 
 
 class MemberSerializer(serializers.ModelSerializer[User]):
@@ -103,12 +105,13 @@ class TokenSerializer(serializers.ModelSerializer[ApiToken]):
         fields = ("id", "name", "public_id", "created_at", "last_used_at", "expires_at", "revoked_at")
 
 
-class CreatedToken(TokenSerializer):
+class CreatedToken(serializers.ModelSerializer[ApiToken]):
     """A token with its text, in the answer to its making only; null in a replayed answer."""
 
     token = serializers.CharField(read_only=True, allow_null=True)
 
-    class Meta(TokenSerializer.Meta):
+    class Meta:
+        model = ApiToken
         fields = (*TokenSerializer.Meta.fields, "token")
 
 

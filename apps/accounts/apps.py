@@ -1,5 +1,7 @@
 """App configuration of `accounts`."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
@@ -8,4 +10,4 @@ class AccountsConfig(AppConfig):
     label = "accounts"
 
     def ready(self) -> None:
-        from apps.accounts import signals  # noqa: F401  (connects receivers)
+        import_module("apps.accounts.signals")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.authentication import SessionAuthentication as DrfSessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.request import Request
 
-from apps.accounts.models import ApiToken, User
 from apps.accounts.tokens import authenticate
 from apps.core.actors import Actor
 from apps.core.errors import Unauthenticated
 from apps.core.requests import client_address
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+    from apps.accounts.models import ApiToken, User
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -26,7 +31,8 @@ class TokenAuthentication(BaseAuthentication):
             raise AuthenticationFailed("Send one token: Authorization: Bearer kzs_…")
         try:
             token = authenticate(
-                parts[1].decode("ascii", "replace"), organization=getattr(request._request, "tenant").slug
+                parts[1].decode("ascii", "replace"),
+                organization=request._request.tenant.slug,  # type: ignore[attr-defined]
             )
         except Unauthenticated as error:
             raise AuthenticationFailed(error.message) from None
@@ -42,7 +48,7 @@ class SessionAuthentication(DrfSessionAuthentication):
     """The dashboard's cookie, with CSRF enforced by the base class. `ActorMiddleware` has set the actor already."""
 
 
-class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Documents the token in OpenAPI."""
 
     target_class = TokenAuthentication
@@ -52,7 +58,7 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyp
         return {"type": "http", "scheme": "bearer", "bearerFormat": "kzs_…"}
 
 
-class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Documents the session in OpenAPI."""
 
     target_class = SessionAuthentication

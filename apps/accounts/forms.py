@@ -30,7 +30,9 @@ class MemberForm(RoleForm):
 class ProfileForm(forms.Form):
     """How one is called."""
 
-    name = forms.CharField(required=False, max_length=120, help_text="Shown to other members beside your email address.")
+    name = forms.CharField(
+        required=False, max_length=120, help_text="Shown to other members beside your email address."
+    )
 
 
 class TokenForm(forms.Form):

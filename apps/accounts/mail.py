@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from allauth.account.forms import default_token_generator
 from allauth.account.utils import user_pk_to_url_str
@@ -11,9 +12,11 @@ from django.core.mail import send_mail
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from apps.accounts.models import User
 from apps.core.tenancy import current_schema, public
 from apps.tenants.models import Domain, Organization
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
 
 
 def organization_url(organization: Organization, path: str = "/") -> str:
@@ -21,8 +24,8 @@ def organization_url(organization: Organization, path: str = "/") -> str:
     with public():
         domain = Domain.objects.filter(tenant=organization).order_by("-is_primary").first()
     site = urlsplit(settings.KAIZEN_PUBLIC_URL)
-    host = domain.domain if domain else settings.KAIZEN_BASE_DOMAIN
-    return urlunsplit((site.scheme, f"{host}:{site.port}" if site.port else host, path, "", ""))
+    host: str = domain.domain if domain else settings.KAIZEN_BASE_DOMAIN
+    return f"{site.scheme}://{host}{f':{site.port}' if site.port else ''}{path}"
 
 
 def send_welcome(user: User) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from django.contrib.auth.middleware import get_user
-from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
 
+from apps.accounts.models import User
 from apps.core.actors import Actor
 from apps.core.requests import client_address
 from apps.core.tenancy import in_public
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest, HttpResponse
 
 
 class ActorMiddleware:
@@ -33,4 +38,5 @@ def _actor(request: HttpRequest) -> Actor:
         return Actor.anonymous(address=address)
     # The row itself: `request.user` is a lazy wrapper, whose type has no manager to lock it with.
     user = get_user(request)
+    assert isinstance(user, User)
     return Actor.operator(user, address=address) if in_public() else Actor.of(user, address=address)

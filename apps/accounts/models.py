@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import Any, ClassVar
 
-from django.contrib.auth.base_user import BaseUserManager
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils import timezone
 from guardian.mixins import GuardianUserMixin
 
 from apps.core.models import BaseModel
@@ -33,7 +34,7 @@ class UserManager(BaseUserManager["User"]):
         return self.get(email__iexact=email)
 
 
-class User(GuardianUserMixin, AbstractUser):
+class User(GuardianUserMixin, AbstractBaseUser, PermissionsMixin):
     """A member of the organization whose schema this is; in the public schema, an operator.
 
     The primary key is a UUID from the first migration on: with integers, a token of one schema named another schema's
@@ -44,12 +45,13 @@ class User(GuardianUserMixin, AbstractUser):
     audit_ignored: ClassVar[frozenset[str]] = frozenset({"last_login"})
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    username = None
     email = models.EmailField("email address", unique=True)
     name = models.CharField(max_length=120, blank=True)
-    first_name = None
-    last_name = None
+    is_active = models.BooleanField("active", default=True)
+    is_staff = models.BooleanField("staff", default=False, help_text="May enter the operators' admin.")
+    date_joined = models.DateTimeField(default=timezone.now, editable=False)
 
+    EMAIL_FIELD = "email"
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
     objects: ClassVar[UserManager] = UserManager.from_queryset(UserQuerySet)()

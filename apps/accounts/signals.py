@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.account.signals import password_changed, password_reset
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import receiver
-from django.http import HttpRequest
 
-from apps.accounts.models import User
 from apps.core.actors import Actor
 from apps.core.commands import PendingEvent, Resource
 from apps.core.ports import ports
 from apps.core.requests import client_address
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from apps.accounts.models import User
 
 
 def _record(action: str, actor: Actor, resource: Resource, **detail: Any) -> None:

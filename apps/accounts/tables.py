@@ -76,5 +76,3 @@ class TokenTable(Table):
 
     def render_public_id(self, value: str) -> str:
         return f"kzs_…_{value}"
-
-

@@ -13,7 +13,7 @@ from apps.tenants.models import Organization
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name="accounts.found_pending")  # type: ignore[untyped-decorator]
+@shared_task(name="accounts.found_pending")
 def found_pending() -> int:
     """Found every organization that waits for its schema. Sent on commit, and by beat in case that hint was lost.
 

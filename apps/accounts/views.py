@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import QuerySet
-from django.http import HttpResponse
 from django.urls import reverse
 
 from apps.accounts import commands
@@ -16,6 +14,10 @@ from apps.accounts.queries import members
 from apps.accounts.tables import MemberTable, TokenTable
 from apps.core import navigation
 from apps.core.pages import ActionButton, CommandPage, ConfirmPage, EmptyState, ListPage, PostPage
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import HttpResponse
 
 ADD = ActionButton("Add member", icon="user-plus", url="accounts:add", action="user.create", style="primary")
 NEW_TOKEN = ActionButton("New token", icon="plus", url="accounts:new-token", style="primary")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.contrib import admin
-from django.http import HttpRequest
 
 from apps.audit.models import Event
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
 
 
 @admin.register(Event)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.audit.chain import verify
@@ -13,6 +14,9 @@ from apps.audit.filters import EventFilter
 from apps.audit.models import Event
 from apps.core.api import ResourceViewSet
 from apps.core.commands import require
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
@@ -28,7 +32,9 @@ class VerificationSerializer(serializers.Serializer[object]):
 
     events = serializers.IntegerField(help_text="How many events were read.")
     intact = serializers.BooleanField()
-    broken_at = serializers.IntegerField(allow_null=True, help_text="Sequence number of the first event that does not fit.")
+    broken_at = serializers.IntegerField(
+        allow_null=True, help_text="Sequence number of the first event that does not fit."
+    )
     problem = serializers.CharField(allow_blank=True)
 
 

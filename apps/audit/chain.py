@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 from django.db import transaction
 from django.utils import timezone
 
 from apps.audit.models import GENESIS, ChainHead, Event
-from apps.core.commands import PendingEvent
 from apps.core.live import hint
 from apps.core.tenancy import in_public, tenant
 from apps.tenants.models import Organization
 from contract.canonical import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from apps.core.commands import PendingEvent
 
 
 def record(pending: Sequence[PendingEvent]) -> None:
@@ -37,13 +41,14 @@ def _organization_schema(event: PendingEvent) -> str | None:
     """The schema that an event of the public log concerns, if it has one already."""
     if event.resource.type != "organization" or not event.resource.id:
         return None
-    return (
+    schema: str | None = (
         Organization.objects.filter(pk=event.resource.id)
         .exclude(schema_name="public")
         .exclude(status=Organization.Status.PROVISIONING)
         .values_list("schema_name", flat=True)
         .first()
     )
+    return schema
 
 
 def append(pending: Sequence[PendingEvent]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from typing import TYPE_CHECKING
 
 from apps.audit.models import Event
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 
 def events_of(resource_type: str, resource_id: str) -> QuerySet[Event]:

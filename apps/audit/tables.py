@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import django_tables2 as tables
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from apps.audit.models import Event
 from apps.core.statuses import badge
 from apps.core.tables import Table, TimeColumn
+
+if TYPE_CHECKING:
+    from django.utils.safestring import SafeString
 
 
 class EventTable(Table):

@@ -6,26 +6,27 @@ that call one command with `self.actor` and return what it returned.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from django.db.models import Model, QuerySet
 from rest_framework import mixins, viewsets
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 
-from apps.core.actors import Actor
 from apps.core.idempotency import run_once
 from apps.core.ports import ports
 from apps.core.requests import actor_of
 from apps.core.resources import type_of
 
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+    from rest_framework.serializers import BaseSerializer
+
+    from apps.core.actors import Actor
+
 M = TypeVar("M", bound=Model)
 
 
-class ResourceViewSet(
-    mixins.RetrieveModelMixin, mixins.ListModelMixin, viewsets.GenericViewSet[M], Generic[M]
-):
+class ResourceViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, viewsets.GenericViewSet[M], Generic[M]):
     """List and retrieve what the actor may see; everything else is 404, so that ids of others tell nothing.
 
     Attributes:

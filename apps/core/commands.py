@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import Model
 
 from apps.core.actors import Actor
-from apps.core.decisions import Decision
 from apps.core.errors import Denied, NotFound, StudioError
 from apps.core.ports import ports
 from apps.core.resources import type_of
 from apps.core.snapshots import Changes, changes_between, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from apps.core.decisions import Decision
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -103,7 +106,7 @@ _completion: ContextVar[Callable[[Any], None] | None] = ContextVar("kaizen_compl
 
 
 def command(
-    action: str, *, on: str | None = None, open: bool = False, why: str = ""
+    action: str, *, on: str | None = None, open: bool = False, why: str = ""  # noqa: A002
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function as the door to one kind of change.
 
@@ -207,7 +210,7 @@ def _open_door(spec: CommandSpec, kwargs: dict[str, Any]) -> Any:
                 close()
             # Last, because numbering locks the head of the chain, and every door takes that lock in the same order.
             ports.record([*door.events, *door.denials])
-        return result
+            return result
     except StudioError:
         if door.denials:
             with transaction.atomic():

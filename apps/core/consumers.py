@@ -74,7 +74,8 @@ class TenantConsumer(AsyncJsonWebsocketConsumer):
 
 
 class LiveConsumer(TenantConsumer):
-    """Keeps one fragment of a page fresh: re-renders on a hint and every five seconds, sends what changed or that nothing did."""
+    """Keeps one fragment of a page fresh: re-renders on a hint and every five
+    seconds, sends what changed or that nothing did."""
 
     fragment: Fragment
     _last: str | None = None

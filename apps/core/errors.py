@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from apps.core.decisions import Decision
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from apps.core.decisions import Decision
 
 
 class StudioError(Exception):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.core.commands import completing
@@ -16,6 +14,11 @@ from apps.core.errors import Conflict, Invalid
 from apps.core.models import IdempotencyRecord
 from apps.core.requests import actor_of
 from contract.canonical import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rest_framework.request import Request
 
 _KEPT_FOR = timedelta(hours=24)
 _ABANDONED_AFTER = timedelta(minutes=2)
@@ -67,9 +70,7 @@ def _claim(key: str, actor_id: str, path: str, digest: str) -> IdempotencyRecord
     stale.filter(status=None, created_at__lt=now - _ABANDONED_AFTER).delete()
     try:
         with transaction.atomic():
-            return IdempotencyRecord.objects.create(
-                key=key, actor_id=actor_id, method_path=path, request_digest=digest
-            )
+            return IdempotencyRecord.objects.create(key=key, actor_id=actor_id, method_path=path, request_digest=digest)
     except IntegrityError:
         record = IdempotencyRecord.objects.get(key=key, actor_id=actor_id)
     if (record.method_path, record.request_digest) != (path, digest):

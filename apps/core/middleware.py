@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
@@ -10,6 +10,9 @@ from django.shortcuts import render
 
 from apps.core.errors import Denied, StudioError, Unauthenticated
 from apps.core.problems import problem_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PROBLEM = "application/problem+json"
 
@@ -28,7 +31,9 @@ def problem_or_page(
     context = {"status": status, "code": code, "message": message, "error": error}
     if isinstance(error, Denied):
         context["decision"] = error.decision
-    return render(request, [f"errors/{code}.html", f"errors/{status}.html", "errors/error.html"], context, status=status)
+    return render(
+        request, [f"errors/{code}.html", f"errors/{status}.html", "errors/error.html"], context, status=status
+    )
 
 
 class BodyLimitMiddleware:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
@@ -30,7 +30,7 @@ _ERRORS = {"401": "Not signed in", "403": "Not allowed", "404": "Not found", "42
 _ON_CHANGE = {"409": "Conflict with the present state"}
 
 
-class Schema(AutoSchema):  # type: ignore[no-untyped-call]
+class Schema(AutoSchema):
     """The default schema of every view."""
 
     def get_override_parameters(self) -> list[Any]:
@@ -46,8 +46,8 @@ class Schema(AutoSchema):  # type: ignore[no-untyped-call]
             )
         return parameters
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
-        bodies: dict[str, Any] = super()._get_response_bodies(direction)  # type: ignore[no-untyped-call]
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
         for status, text in (_ERRORS | (_ON_CHANGE if self.method != "GET" else {})).items():
             content = {"application/problem+json": {"schema": _PROBLEM}}
             bodies.setdefault(status, {"description": text, "content": content})

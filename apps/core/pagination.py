@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import QuerySet
 from rest_framework import pagination
 from rest_framework.filters import OrderingFilter
-from rest_framework.request import Request
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from rest_framework.request import Request
 
 
 class CursorPagination(pagination.CursorPagination):
@@ -21,6 +23,6 @@ class CursorPagination(pagination.CursorPagination):
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
         chosen = OrderingFilter().get_ordering(request, queryset, view) if hasattr(view, "ordering_fields") else None
         ordering = chosen or getattr(view, "ordering", self.ordering)
-        names = (ordering,) if isinstance(ordering, str) else tuple(ordering)
+        names: tuple[str, ...] = (ordering,) if isinstance(ordering, str) else tuple(ordering or ())
         # The key breaks ties, so that rows made in the same instant are neither skipped nor repeated.
         return names if any(name.lstrip("-") in ("pk", "id", "sequence") for name in names) else (*names, "pk")

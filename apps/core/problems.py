@@ -40,9 +40,7 @@ def problem_body(status: int, code: str, detail: str, error: StudioError | None 
         "detail": detail,
     }
     if isinstance(error, Invalid) and error.fields:
-        body["errors"] = [
-            {"field": name, "message": text} for name, texts in error.fields.items() for text in texts
-        ]
+        body["errors"] = [{"field": name, "message": text} for name, texts in error.fields.items() for text in texts]
     if isinstance(error, Denied):
         body["action"] = error.decision.action
         body["reasons"] = [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from typing import TYPE_CHECKING
 
 from apps.core.actors import Actor
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
 
 
 def client_address(request: HttpRequest) -> str:

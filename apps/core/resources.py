@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.db.models import Model
 
 from apps.core.errors import NotFound
+
+if TYPE_CHECKING:
+    from django.db.models import Model
 
 
 def type_of(model: type[Model] | Model) -> str:

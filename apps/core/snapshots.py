@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db.models import Model
+
+if TYPE_CHECKING:
+    from django.db.models import Model
 
 Changes = dict[str, list[Any]]
 _HIDDEN = "[hidden]"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from django.db import connection
 from django_tenants.utils import get_public_schema_name, schema_context
 
 from apps.core.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _KNOWN_FOR_S = 60.0
 _known: dict[str, float] = {}
@@ -17,11 +20,11 @@ _known: dict[str, float] = {}
 
 def current_schema() -> str:
     """The schema that queries of this thread go to."""
-    return str(connection.schema_name)
+    return str(connection.schema_name)  # type: ignore[attr-defined]  # django-tenants' wrapper
 
 
 def in_public() -> bool:
-    return current_schema() == get_public_schema_name()
+    return current_schema() == str(get_public_schema_name())
 
 
 def require_schema(schema: str) -> None:

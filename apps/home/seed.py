@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import transaction
@@ -33,6 +31,10 @@ from apps.gateways.models import CallerKey, Environment, Gateway, SigningKey
 from apps.tenants.models import Organization
 from apps.tenants.provisioning import schema_name_of
 from contract.names import registration_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 ACME, GLOBEX = "acme", "globex"
 PEOPLE = {"owner": "Olivia Owner", "builder": "Ben Builder", "approver": "Ana Approver"}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.db import transaction
 
-from apps.core.actors import Actor
 from apps.core.commands import command
 from apps.core.errors import Conflict, Invalid
 from apps.tenants.models import Organization
 from apps.tenants.queries import forget_hosts
+
+if TYPE_CHECKING:
+    from apps.core.actors import Actor
 
 
 @command("organization.suspend", on="organization")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
 from apps.core.tenancy import current_schema, public
 from apps.tenants.models import MailboxMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.core.mail import EmailMessage
 
 
 class MailboxBackend(BaseEmailBackend):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django_tenants.utils import get_public_schema_name
 
 from apps.core.errors import NotFound
@@ -16,6 +15,11 @@ from apps.core.middleware import problem_or_page
 from apps.core.tenancy import require_schema
 from apps.tenants.models import Organization
 from apps.tenants.queries import organization_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 
 class TenantMiddleware:
@@ -29,11 +33,11 @@ class TenantMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        connection.set_schema_to_public()
+        connection.set_schema_to_public()  # type: ignore[attr-defined]  # django-tenants' wrapper
         try:
             organization = organization_at(_hostname(request))
         except (NotFound, DisallowedHost):
-            request.urlconf = settings.PUBLIC_SCHEMA_URLCONF  # type: ignore[attr-defined]
+            request.urlconf = settings.PUBLIC_SCHEMA_URLCONF
             return problem_or_page(request, 404, "unknown-host", "There is no organization at this address.")
         structlog.contextvars.bind_contextvars(schema=organization.schema_name)
         request.tenant = organization  # type: ignore[attr-defined]
@@ -44,16 +48,16 @@ class TenantMiddleware:
 
     def _answer(self, request: HttpRequest, organization: Organization) -> HttpResponseBase:
         if organization.schema_name == get_public_schema_name():
-            request.urlconf = settings.PUBLIC_SCHEMA_URLCONF  # type: ignore[attr-defined]
+            request.urlconf = settings.PUBLIC_SCHEMA_URLCONF
             return self.get_response(request)
-        request.urlconf = settings.ROOT_URLCONF  # type: ignore[attr-defined]
+        request.urlconf = settings.ROOT_URLCONF
         if organization.status == Organization.Status.SUSPENDED:
             reason = f"This organization is suspended: {organization.reason}"
             return problem_or_page(request, 403, "organization-suspended", reason)
         if organization.status == Organization.Status.PROVISIONING:
             return _retry_later(problem_or_page(request, 503, "provisioning", "This organization is being set up."))
         require_schema(organization.schema_name)
-        connection.set_tenant(organization)
+        connection.set_tenant(organization)  # type: ignore[attr-defined]
         return self.get_response(request)
 
 

@@ -10,8 +10,8 @@ import importlib.util
 import os
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -25,6 +25,9 @@ from apps.core.errors import Conflict
 from apps.core.tenancy import forget_schema
 from apps.tenants.models import Organization, SchemaTemplate
 from apps.tenants.owner import application_role, owner_connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TEMPLATE: str = settings.TENANT_TEMPLATE_SCHEMA
 # Tables to which the application may only add. The trigger refuses a change too; the grant holds also without it.

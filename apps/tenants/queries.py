@@ -46,6 +46,4 @@ def forget_hosts() -> None:
 def reconciled_organizations() -> list[Organization]:
     """Organizations with a schema. Suspended ones are among them: their gateways keep serving and being reconciled."""
     with public():
-        return list(
-            Organization.objects.exclude(schema_name="public").exclude(status=Organization.Status.PROVISIONING)
-        )
+        return list(Organization.objects.exclude(schema_name="public").exclude(status=Organization.Status.PROVISIONING))

@@ -105,8 +105,6 @@ def inhabit(slug: str) -> Inhabited:
     with schema_context(organization.schema_name):
         owner = Actor.of(users["owner"])
         for role in ROLES[1:]:
-            users[role] = create_user(
-                actor=owner, email=f"{role}@{slug}.example", role=role, password=PASSWORD
-            )
+            users[role] = create_user(actor=owner, email=f"{role}@{slug}.example", role=role, password=PASSWORD)
     connection.set_schema_to_public()  # type: ignore[attr-defined]
     return Inhabited(organization, users)

@@ -36,7 +36,7 @@ def create_organization(*, actor: Actor, slug: str, name: str, owner_email: str,
     schema = schema_name_of(slug)
     try:
         with transaction.atomic():
-            organization = Organization.objects.create(
+            organization: Organization = Organization.objects.create(
                 schema_name=schema, slug=slug, name=name.strip(), owner_email=owner_email.strip().lower()
             )
             Domain.objects.create(domain=f"{slug}.{base_domain}", tenant=organization, is_primary=True)

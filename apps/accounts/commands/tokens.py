@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
 from apps.accounts.models import ApiToken, User
 from apps.accounts.tokens import TokenText
-from apps.core.actors import Actor
 from apps.core.commands import command
 from apps.core.errors import Conflict, Invalid
 from apps.core.secrets import hash_secret
 from apps.core.tenancy import current_schema
 from apps.tenants.models import Organization
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from apps.core.actors import Actor
 
 
 @command("api-token.create", on="user")

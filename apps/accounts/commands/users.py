@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from allauth.account.models import EmailAddress
 from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
@@ -11,9 +13,11 @@ from django.db import IntegrityError, transaction
 
 from apps.accounts.mail import send_welcome
 from apps.accounts.models import User
-from apps.core.actors import Actor
 from apps.core.commands import command, note, require
 from apps.core.errors import Conflict, Invalid
+
+if TYPE_CHECKING:
+    from apps.core.actors import Actor
 
 OWNER = "owner"
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.core.errors import StudioError
 from apps.home.seed import ENVIRONMENTS, SecretsFile, SeedGateway, seed
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
 
 
 class Command(BaseCommand):
