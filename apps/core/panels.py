@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from django.db.models import Model
     from django.utils.safestring import SafeString
 
+    from apps.core.pages.actions import ActionButton
+
 Context = Callable[[HttpRequest, Any], "Mapping[str, Any] | None"]
 
 
@@ -39,6 +41,7 @@ class Panel:
 
 
 _panels: list[Panel] = []
+_buttons: dict[str, list[ActionButton]] = {}
 
 
 def panel(
@@ -75,3 +78,15 @@ def rendered(request: HttpRequest, on: str, shown: Model, *, tab: str, side: boo
             values = {"object": shown, "panel": each, **context}
             markup.append(render_to_string(each.template, values, request))
     return markup
+
+
+def page_button(button: ActionButton, *, on: str) -> ActionButton:
+    """Add a button to the head of the pages named `on`, before their own."""
+    known = _buttons.setdefault(on, [])
+    _buttons[on] = [each for each in known if each.url != button.url] + [button]
+    return button
+
+
+def page_buttons(on: str) -> list[ActionButton]:
+    """The buttons that other apps added to a page."""
+    return list(_buttons.get(on, ()))

@@ -147,4 +147,13 @@ class Chat {
   }
 }
 
-document.querySelectorAll("[data-playground]").forEach((element) => new Chat(element));
+const chats = new WeakSet();
+function start(root = document) {
+  for (const element of root.querySelectorAll("[data-playground]")) {
+    if (chats.has(element)) continue;
+    chats.add(element);
+    new Chat(element);
+  }
+}
+start();
+document.addEventListener("htmx:load", (event) => start(event.detail.elt.parentElement ?? document));

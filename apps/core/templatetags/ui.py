@@ -213,6 +213,14 @@ def playground(
     return {"identifier": str(identifier), "placeholder": placeholder, "intro": intro}
 
 
+@register.simple_tag(takes_context=True)
+def added_actions(context: Mapping[str, Any], on: str) -> SafeString:
+    """The buttons that other apps added to the page named `on`."""
+    request: HttpRequest = context["request"]
+    added = panel_registry.page_buttons(on)
+    return format_html_join("", "{}", ((button.render(request, context["object"]),) for button in added))
+
+
 # What the frame and the form templates need -----------------------------------------------------------------------
 
 
