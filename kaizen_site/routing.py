@@ -3,7 +3,9 @@
 from django.urls import path
 
 from apps.core.consumers import LiveConsumer
+from apps.deployments.consumers import PlaygroundConsumer
 
 websocket_urlpatterns = [
     path("ws/live/<str:name>/<str:id>/", LiveConsumer.as_asgi()),
+    path("ws/playground/<str:id>/", PlaygroundConsumer.as_asgi()),
 ]

@@ -9,14 +9,18 @@ from rest_framework.routers import SimpleRouter
 from apps.accounts.api import MemberViewSet, TokenViewSet
 from apps.agents.api import AgentVersionViewSet, AgentViewSet
 from apps.audit.api import EventViewSet
+from apps.deployments.api import DeploymentViewSet, ReleaseViewSet, RolloutViewSet
 from apps.telemetry.api import ExecutionMetrics, ExecutionViewSet
 
 router = SimpleRouter(trailing_slash=True)
 router.register("agents", AgentViewSet, basename="agent")
 router.register(r"agents/(?P<agent_slug>[a-z0-9-]+)/versions", AgentVersionViewSet, basename="agent-version")
+router.register("deployments", DeploymentViewSet, basename="deployment")
 router.register("events", EventViewSet, basename="event")
 router.register("executions", ExecutionViewSet, basename="execution")
 router.register("members", MemberViewSet, basename="member")
+router.register("releases", ReleaseViewSet, basename="release")
+router.register("rollouts", RolloutViewSet, basename="rollout")
 router.register("tokens", TokenViewSet, basename="token")
 
 urlpatterns = [

@@ -11,5 +11,6 @@ urlpatterns = [
     path("", include("apps.audit.urls")),
     path("", include("apps.telemetry.urls")),
     path("", include("apps.agents.urls")),
+    path("", include("apps.deployments.urls")),
     path("api/v1/", include("kaizen_site.urls_api")),
 ]

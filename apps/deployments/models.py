@@ -171,12 +171,33 @@ class Rollout(BaseModel):
         return f"{self.get_kind_display()} {self.generation} of {self.deployment}"
 
     def get_absolute_url(self) -> str:
-        return self.deployment.get_absolute_url() + "?tab=history"
+        return self.deployment.get_absolute_url()
 
     @property
     def started_at(self) -> datetime:
         """When it began."""
         return self.created_at
+
+    @property
+    def in_words(self) -> str:
+        """What it changes: “deploy version 4 over version 3”."""
+        before, after = _version(self.from_release), _version(self.to_release)
+        match self.kind:
+            case self.Kind.UNDEPLOY:
+                return f"undeploy {before}"
+            case self.Kind.REDEPLOY:
+                return f"send {after} again"
+            case self.Kind.ROLLBACK:
+                return f"roll back to {after}" + (f" from {before}" if before else "")
+            case self.Kind.CANCEL:
+                what = before or "the undeploy"
+                return f"cancel {what}: back to {after}" if after else f"cancel {what}: nothing runs"
+            case _:
+                return f"deploy {after}" + (f" over {before}" if before else "")
+
+
+def _version(release: Release | None) -> str:
+    return f"version {release.number}" if release is not None else ""
 
 
 class Playground(BaseModel):
