@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import sqlite3
 import sys
@@ -33,16 +34,21 @@ class StartError(Exception):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which refuses new executions as soon as it is told to stop."""
+    """uvicorn, which refuses new executions as soon as it is told to stop, and ends with status 0.
+
+    uvicorn itself would raise the signal once more at the end, which a supervisor reads as a crash.
+    """
 
     def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
         super().__init__(config)
         self._gateway = gateway
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, _: FrameType | None) -> None:
+        """Stop; a second Ctrl-C does not wait for running executions."""
         _log.info("stopping; running executions have %d s", self._gateway.settings.drain_s)
         self._gateway.engine.draining = True
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def main() -> int:

@@ -63,8 +63,7 @@ class ModelServer:
         self.authorizations: list[str | None] = []
         self.abandoned = threading.Event()
         self.reply: Callable[[Json], Reply] = echo
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _endpoint(self))
-        self._server.daemon_threads = True
+        self._server = _Server(port, self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
@@ -93,75 +92,83 @@ class ModelServer:
         self._thread.join()
 
 
-def _endpoint(model: ModelServer) -> type[BaseHTTPRequestHandler]:
-    class Endpoint(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            model.requests.append(body)
-            model.authorizations.append(self.headers.get("Authorization"))
-            reply = model.reply(body)
-            try:
-                self._answer(body, reply)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True
-                model.abandoned.set()
+    def __init__(self, port: int, model: ModelServer) -> None:
+        super().__init__(("127.0.0.1", port), _Endpoint)
+        self.model = model
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing: pytest's output belongs to the tests."""
 
-        def _answer(self, body: Json, reply: Reply) -> None:
-            time.sleep(reply.delay_s)
-            if reply.raw is not None or reply.status != 200:
-                error = {"error": {"message": f"refused: {body['messages']}", "type": "server_error"}}
-                self._send(reply.status, json.dumps(error).encode() if reply.raw is None else reply.raw)
-            elif body.get("stream"):
-                self._stream(body, reply)
-            else:
-                self._wait(reply)
-                self._send(200, json.dumps(_completion(body, reply)).encode())
+class _Endpoint(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
 
-        def _wait(self, reply: Reply) -> None:
-            """Wait for the gate, and notice meanwhile when the client leaves."""
-            self.connection.settimeout(0.02)
-            while reply.gate is not None and not reply.gate.is_set():
-                try:
-                    if self.connection.recv(1) == b"":
-                        raise ConnectionResetError
-                except TimeoutError:
-                    continue
-            self.connection.settimeout(None)
+    server: _Server
 
-        def _send(self, status: int, content: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def _stream(self, body: Json, reply: Reply) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.send_header("Connection", "close")
-            self.end_headers()
+    def do_POST(self) -> None:
+        model = self.server.model
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        model.requests.append(body)
+        model.authorizations.append(self.headers.get("Authorization"))
+        reply = model.reply(body)
+        try:
+            self._answer(body, reply)
+        except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-            for index, piece in enumerate(reply.pieces):
-                if index == reply.cut:
-                    return
-                self._event(_chunk(body, {"content": piece}))
-                if index == 0:
-                    self._wait(reply)
-            self._event(_chunk(body, {}, "stop"))
-            if (body.get("stream_options") or {}).get("include_usage"):
-                self._event({**_chunk(body, {}), "choices": [], "usage": _usage(body, reply)})
-            self.wfile.write(b"data: [DONE]\n\n")
+            model.abandoned.set()
 
-        def _event(self, content: Json) -> None:
-            self.wfile.write(b"data: " + json.dumps(content).encode() + b"\n\n")
-            self.wfile.flush()
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: pytest's output belongs to the tests."""
 
-    return Endpoint
+    def _answer(self, body: Json, reply: Reply) -> None:
+        time.sleep(reply.delay_s)
+        if reply.raw is not None or reply.status != 200:
+            error = {"error": {"message": f"refused: {body['messages']}", "type": "server_error"}}
+            self._send(reply.status, json.dumps(error).encode() if reply.raw is None else reply.raw)
+        elif body.get("stream"):
+            self._stream(body, reply)
+        else:
+            self._wait(reply)
+            self._send(200, json.dumps(_completion(body, reply)).encode())
+
+    def _wait(self, reply: Reply) -> None:
+        """Wait for the gate, and notice meanwhile when the client leaves."""
+        self.connection.settimeout(0.02)
+        while reply.gate is not None and not reply.gate.is_set():
+            try:
+                if self.connection.recv(1) == b"":
+                    raise ConnectionResetError
+            except TimeoutError:
+                continue
+        self.connection.settimeout(None)
+
+    def _send(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _stream(self, body: Json, reply: Reply) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        for index, piece in enumerate(reply.pieces):
+            if index == reply.cut:
+                return
+            self._event(_chunk(body, {"content": piece}))
+            if index == 0:
+                self._wait(reply)
+        self._event(_chunk(body, {}, "stop"))
+        if (body.get("stream_options") or {}).get("include_usage"):
+            self._event({**_chunk(body, {}), "choices": [], "usage": _usage(body, reply)})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _event(self, content: Json) -> None:
+        self.wfile.write(b"data: " + json.dumps(content).encode() + b"\n\n")
+        self.wfile.flush()
 
 
 def _completion(body: Json, reply: Reply) -> Json:

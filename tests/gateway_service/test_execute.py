@@ -66,9 +66,7 @@ def test_an_agent_answers(studio: Studio, name: str, call: Any, model: ModelServ
     assert model.authorizations == ["Bearer the-provider-key"]
 
 
-def test_variables_are_filled_from_inputs_in_one_pass(
-    studio: Studio, name: str, call: Any, model: ModelServer
-) -> None:
+def test_variables_are_filled_from_inputs_in_one_pass(studio: Studio, name: str, call: Any, model: ModelServer) -> None:
     instructions = "City {{city}}, n {{ n }}, unknown {{other}}."
     studio.place(name, agent_release(instructions=instructions, inputs=ALL_INPUTS))
     call({"message": "{{n}}", "city": "{{n}}", "n": 3})
@@ -204,9 +202,7 @@ def test_a_body_without_a_length_is_bounded_too(
     studio.place(name, agent_release())
     chunks = (b'{"inputs": {"message": "' if index == 0 else b"x" * 65_536 for index in range(40))
     with gateway.caller(key) as client:
-        answer = client.post(
-            f"/workflows/{name}/execute", content=chunks, headers={"Content-Type": "application/json"}
-        )
+        answer = client.post(f"/workflows/{name}/execute", content=chunks, headers={"Content-Type": "application/json"})
     assert (answer.status_code, error_of(answer)["code"]) == (413, "payload_too_large")
 
 
@@ -401,9 +397,7 @@ def test_memory_is_bounded(gateway: GatewayProcess, studio: Studio, name: str, m
         messages = model.requests[-1]["messages"]
         assert len(messages) == 1 + 40 + 1
         assert messages[1]["content"] == "m4"
-        client.post(
-            f"/workflows/{name}/execute", json={"inputs": {"message": "x" * 40_000}, "session_id": "s"}
-        )
+        client.post(f"/workflows/{name}/execute", json={"inputs": {"message": "x" * 40_000}, "session_id": "s"})
         client.post(f"/workflows/{name}/execute", json={"inputs": {"message": "short"}, "session_id": "s"})
     assert sum(len(message["content"]) for message in model.requests[-1]["messages"]) < 33_000
 

@@ -57,7 +57,7 @@ class GatewayProcess:
     folder: Path
     model_base_url: str
     organization_key: Ed25519PrivateKey = field(default_factory=generate_private_key)
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     port: int = field(default_factory=free_port)
     extra: dict[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
