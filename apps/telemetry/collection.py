@@ -133,7 +133,7 @@ def _keep(gateway: Gateway, position: _Position, page: ExecutionPage) -> int:
             hint(HINT)
         if missed:
             # Last, as in commands: who holds the head of the log waits for nothing else.
-            record_system_event("gateway.executions-missed", gateway, count=missed, epoch=page.epoch)
+            record_system_event("gateway.drop-executions", gateway, count=missed, epoch=page.epoch)
     return len(executions)
 
 
@@ -143,7 +143,7 @@ def _begin_anew(gateway: Gateway, cursor: ExecutionCursor, epoch: str) -> None:
     cursor.epoch, cursor.after = epoch, 0
     cursor.save()
     log.warning("execution_log_lost", gateway=gateway.name, **lost)
-    record_system_event("gateway.execution-log-lost", gateway, **lost)
+    record_system_event("gateway.lose-execution-log", gateway, **lost)
 
 
 def _missed(cursor: ExecutionCursor, page: ExecutionPage) -> int:

@@ -126,7 +126,7 @@ def test_a_lost_log_is_a_fact_and_the_new_one_is_read_from_its_beginning(eu_1: G
     assert new.asked == [5, 0]
     assert Execution.objects.count() == 12 == _counted(eu_1)
     assert (_cursor(eu_1).epoch, _cursor(eu_1).after) == ("e2", 7)
-    event = Event.objects.get(action="gateway.execution-log-lost")
+    event = Event.objects.get(action="gateway.lose-execution-log")
     assert event.resource_id == str(eu_1.pk)
     assert event.actor_kind == "system"
     assert event.detail == {"previous_epoch": "e1", "read_until": 5, "epoch": "e2"}
@@ -137,7 +137,7 @@ def test_the_first_reading_of_a_log_is_no_loss(eu_1: Gateway) -> None:
 
     assert read_log(eu_1, pruned.page) == 2
     assert _cursor(eu_1).missed == 0
-    assert not Event.objects.filter(action__startswith="gateway.execution").exists()
+    assert not Event.objects.filter(action__in=["gateway.lose-execution-log", "gateway.drop-executions"]).exists()
 
 
 def test_records_that_the_gateway_dropped_meanwhile_are_counted_as_missed(eu_1: Gateway, log: Log) -> None:
@@ -148,7 +148,7 @@ def test_records_that_the_gateway_dropped_meanwhile_are_counted_as_missed(eu_1: 
 
     assert read_log(eu_1, log.page) == 2
     assert _cursor(eu_1).missed == 7
-    assert Event.objects.get(action="gateway.executions-missed").detail == {"count": 7, "epoch": "e1"}
+    assert Event.objects.get(action="gateway.drop-executions").detail == {"count": 7, "epoch": "e1"}
 
 
 def test_a_log_restored_from_a_backup_adds_only_what_is_new(eu_1: Gateway, log: Log) -> None:
