@@ -6,7 +6,7 @@ import django_filters
 
 from apps.accounts.models import ApiToken, User
 from apps.accounts.queries import role_choices
-from apps.core.pages import FilterSet, SearchFilter
+from apps.core.pages import FilterSet, FlagFilter, SearchFilter
 
 
 class MemberFilter(FilterSet):
@@ -14,7 +14,7 @@ class MemberFilter(FilterSet):
 
     search = SearchFilter(fields=["email", "name"])
     role = django_filters.ChoiceFilter(field_name="groups__name", choices=role_choices, label="Role")
-    is_active = django_filters.BooleanFilter(label="Active")
+    is_active = FlagFilter(yes="active", no="deactivated", label="State")
 
     class Meta:
         model = User

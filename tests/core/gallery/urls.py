@@ -13,6 +13,7 @@ gallery = [
     path("people/", views.PersonList.as_view(), name="people"),
     path("people/new/", views.Invite.as_view(), name="invite"),
     path("people/<uuid:pk>/", views.PersonDetail.as_view(), name="person"),
+    path("people/<uuid:pk>/watch/", views.Watched.as_view(), name="watch"),
     path("people/<uuid:pk>/rename/", views.Rename.as_view(), name="rename"),
     path("people/<uuid:pk>/deactivate/", views.Deactivate.as_view(), name="deactivate"),
     path("people/<uuid:pk>/reactivate/", views.Reactivate.as_view(), name="reactivate"),

@@ -8,12 +8,16 @@ from typing import Any
 import django_tables2 as tables
 from django import forms
 from django.http import HttpResponse
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
 from apps.accounts import commands
 from apps.accounts.models import ApiToken, User
+from apps.core.actors import Actor
+from apps.core.commands import require
 from apps.core.forms import CodeTextarea, SwitchInput
+from apps.core.live import fragment
 from apps.core.pages import (
     ActionButton,
     CommandPage,
@@ -265,6 +269,20 @@ class Components(Page):
                 ],
             },
         }
+
+
+@fragment("gallery-person", listens_to=("user",))
+def person_fragment(actor: Actor, identifier: str) -> str:
+    """A member as others see it change."""
+    person = Person.objects.get(pk=identifier)
+    require(actor, "user.view", person)
+    return render_to_string("gallery/person_live.html", {"object": person})
+
+
+class Watched(DetailPage):
+    action = "user.view"
+    queryset = Person.objects.all()
+    template_name = "gallery/watched.html"
 
 
 class Talk(Page):
