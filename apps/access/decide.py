@@ -12,6 +12,7 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 from apps.access.roles import PERSONAL_ACTIONS, ROLES
 from apps.accounts.models import User
 from apps.core.decisions import Decision, Reason
+from apps.core.permissions import remembered
 from apps.core.resources import type_of
 from apps.core.tenancy import current_schema, in_public
 
@@ -80,22 +81,36 @@ def _personal(user: User, action: str, resource: Model | None) -> Reason:
 
 
 def _role(user: User, action: str) -> Reason:
-    role = user.groups.filter(permissions__codename=action).values_list("name", flat=True).first()
+    roles = remembered(("roles", user.pk), lambda: _roles_of(user))
+    role = next((name for name, actions in roles.items() if action in actions), None)
     if role is not None:
         return Reason("role", "allow", f"The role {role} includes {action}.")
-    names = ", ".join(user.groups.order_by("name").values_list("name", flat=True)) or "no role"
-    return Reason("role", "none", f"Of the roles held ({names}), none includes {action}.")
+    return Reason("role", "none", f"Of the roles held ({', '.join(roles) or 'no role'}), none includes {action}.")
+
+
+def _roles_of(user: User) -> dict[str, set[str]]:
+    """The actions of each role that the user holds."""
+    roles: dict[str, set[str]] = {}
+    for name, action in user.groups.order_by("name").values_list("name", "permissions__codename"):
+        roles.setdefault(name, set()).add(action)
+    return roles
 
 
 def _object_grant(user: User, action: str, scope: Model) -> Reason:
-    kind = ContentType.objects.get_for_model(scope)
-    here = {"content_type": kind, "object_pk": str(scope.pk), "permission__codename": action}
-    if UserObjectPermission.objects.filter(user=user, **here).exists():
-        return Reason("object-grant", "allow", f"{user.email} was granted {action} on {scope}.")
-    group = GroupObjectPermission.objects.filter(group__user=user, **here).select_related("group").first()
-    if group is not None:
-        return Reason("object-grant", "allow", f"The role {group.group.name} was granted {action} on {scope}.")
-    return Reason("object-grant", "none", f"No grant of {action} on {scope}.")
+    grants = remembered(("grants", user.pk), lambda: _grants_of(user))
+    here = (ContentType.objects.get_for_model(scope).pk, str(scope.pk), action)
+    if here not in grants:
+        return Reason("object-grant", "none", f"No grant of {action} on {scope}.")
+    holder = f"The role {grants[here]}" if grants[here] else user.email
+    return Reason("object-grant", "allow", f"{holder} was granted {action} on {scope}.")
+
+
+def _grants_of(user: User) -> dict[tuple[int, str, str], str]:
+    """Each grant on a single object (content type, key, action), with the role that holds it, or "" for the user."""
+    columns = ("content_type_id", "object_pk", "permission__codename")
+    by_role = GroupObjectPermission.objects.filter(group__user=user).values_list(*columns, "group__name")
+    by_user = UserObjectPermission.objects.filter(user=user).values_list(*columns)
+    return {(kind, key, action): role for kind, key, action, role in by_role} | dict.fromkeys(by_user, "")
 
 
 def scopes_of(resource: Model | None) -> Iterator[Model]:
@@ -143,7 +158,7 @@ def _granted_keys(user: User, action: str, model: type[Model]) -> list[str]:
 def _what_is_missing(actor: Actor, action: str, resource: Model | None) -> str:
     holders = [role.name for role in ROLES.values() if role.grants(action)]
     where = f" on {resource}" if resource is not None else ""
-    known = Permission.objects.filter(codename=action).exists()
+    known = remembered(("action", action), Permission.objects.filter(codename=action).exists)
     if not known:
         return f"{action} is no action that anybody can be granted."
     return f"{actor.label} lacks {action}{where}. It comes with the role {' or '.join(holders)}, or with a grant."

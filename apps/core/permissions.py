@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from apps.core.commands import may
 from apps.core.requests import actor_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
     from django.db.models import Model
     from django.http import HttpRequest
 
     from apps.core.decisions import Decision
+
+T = TypeVar("T")
+_memory: ContextVar[dict[Hashable, Any] | None] = ContextVar("kaizen_permission_memory", default=None)
+
+
+def remembered(key: Hashable, read: Callable[[], T]) -> T:
+    """A fact behind decisions, such as the actor's roles: read once while one page is drawn, else each time.
+
+    A list with buttons in every row asks hundreds of questions that rest on the same few facts. Commands never run
+    with a memory: they decide on what the database says at that moment.
+    """
+    memory = _memory.get()
+    if memory is None:
+        return read()
+    if key not in memory:
+        memory[key] = read()
+    found: T = memory[key]
+    return found
 
 
 def decision(request: HttpRequest, action: str, resource: Model | None = None) -> Decision:
@@ -19,7 +40,11 @@ def decision(request: HttpRequest, action: str, resource: Model | None = None) -
     answers: dict[tuple[str, str, str], Decision] = request.__dict__.setdefault("_decisions", {})
     key = (action, resource._meta.label if resource else "", str(resource.pk) if resource else "")
     if key not in answers:
-        answers[key] = may(actor_of(request), action, resource)
+        token = _memory.set(request.__dict__.setdefault("_permission_memory", {}))
+        try:
+            answers[key] = may(actor_of(request), action, resource)
+        finally:
+            _memory.reset(token)
     return answers[key]
 
 
