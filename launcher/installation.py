@@ -213,7 +213,7 @@ class Installation:
         return self.environment.get(variable) or self.cluster.url(self.ports.database, role)
 
     def _beat(self) -> tuple[str, ...]:
-        return ("-B", "-s", str(self.folder.path / "celerybeat-schedule"))
+        return ("-B", "-s", str(self.folder.run / "celerybeat-schedule"))
 
 
 _ASGI = "kaizen_site.asgi:application"

@@ -13,11 +13,12 @@ from launcher.children import Children
 from launcher.errors import LauncherError, NotReady
 from launcher.installation import Installation, addresses
 from launcher.layout import CHECKOUT, StateFolder, write_private
-from launcher.panel import Panel
+from launcher.panel import Demo, Panel
 from launcher.progress import Progress
 from launcher.supervision import Program, ProgramState, Supervisor
 
 _DEMO_SECONDS = 120.0
+_REPORT_SECONDS = 10.0
 _WATCH_SECONDS = 1.0
 _RETRY_SECONDS = 15.0
 
@@ -114,23 +115,29 @@ class Start:
             self._progress.say(program.name, f"ready ({time.monotonic() - began:.1f} s)")
 
     def _wait_for_demo(self) -> None:
-        deadline = time.monotonic() + _DEMO_SECONDS
         panel = Panel.of(self._installation.folder, addresses(self._installation.ports))
         demo = panel.demo
         if demo is None:
             raise LauncherError("The seed made no demo agent.")
+        began = said = time.monotonic()
         with self._progress.step("demo agent", "waiting for its answer through the gateway", "answers"):
-            while True:
-                try:
-                    demo.answer()
-                except NotReady as error:
-                    if time.monotonic() > deadline:
-                        raise LauncherError(
-                            f"The demo agent does not answer: {error}. See {self._installation.folder.logs}."
-                        ) from error
-                    time.sleep(0.25)
-                else:
-                    return
+            while (reason := _why_not(demo)) is not None:
+                now = time.monotonic()
+                if now - began > _DEMO_SECONDS:
+                    raise LauncherError(f"Not ready: {reason}. See {self._installation.folder.logs}.")
+                if now - said > _REPORT_SECONDS:
+                    self._progress.say("demo agent", f"still waiting: {reason}")
+                    said = now
+                time.sleep(0.25)
+
+
+def _why_not(demo: Demo) -> str | None:
+    """What keeps the demo agent from answering; None if it answers."""
+    try:
+        demo.answer()
+    except NotReady as error:
+        return str(error)
+    return None
 
 
 class Watch:
