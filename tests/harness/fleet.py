@@ -1,4 +1,4 @@
-"""An agent that runs: written, published and deployed by commands, on real gateways, brought there by the reconciler."""
+"""An agent that runs: written, published, deployed by commands, on real gateways, brought there by the reconciler."""
 
 from __future__ import annotations
 
