@@ -24,6 +24,17 @@ ROOT = Path(__file__).resolve().parent.parent
 _live_numbers = itertools.count(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave browser stories out where there is no browser, and say how to run them."""
+    from tests.harness.browser import LEFT_OUT, is_there
+
+    if is_there():
+        return
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
+
+
 @pytest.fixture(scope="session")
 def installation(django_db_blocker: Any) -> Iterator[dict[str, Inhabited]]:
     """The database migrated by the owner's role, as `make up` does it, with acme and globex founded for good."""
