@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import Model
 
 from apps.core.actors import Actor
-from apps.core.errors import Denied, NotFound, StudioError
+from apps.core.errors import Denied, NotFound
 from apps.core.ports import ports
 from apps.core.resources import type_of
 from apps.core.snapshots import Changes, changes_between, snapshot
@@ -98,7 +98,24 @@ class _Door:
     events: list[PendingEvent] = field(default_factory=list)
     open_events: list[PendingEvent] = field(default_factory=list)
     denials: list[PendingEvent] = field(default_factory=list)
+    recorded_denial: Denied | None = None
     closing: dict[str, Callable[[], None]] = field(default_factory=dict)
+
+    def deny(self, event: PendingEvent, refusal: Denied) -> None:
+        """Keep a denial for the log: it outlives the rollback that it causes."""
+        event.outcome = "denied"
+        event.detail = {"reason": refusal.decision.explanation}
+        if self.open_events:
+            event.detail["during"] = self.open_events[-1].action
+        self.denials.append(event)
+        self.recorded_denial = refusal
+
+    def adopted_denials(self) -> list[PendingEvent]:
+        """The denials, without a parent where the parent was rolled back and is not in the log."""
+        kept = {event.id for event in self.events}
+        for denial in self.denials:
+            denial.parent = denial.parent if denial.parent in kept else None
+        return self.denials
 
 
 _door: ContextVar[_Door | None] = ContextVar("kaizen_door", default=None)
@@ -134,7 +151,7 @@ def command(
         @wraps(function)
         def enter(*args: P.args, **kwargs: P.kwargs) -> R:
             outer = _door.get()
-            result: R = _step(spec, dict(kwargs), outer) if outer else _open_door(spec, dict(kwargs))
+            result: R = _nested(spec, dict(kwargs), outer) if outer else _outermost(spec, dict(kwargs))
             return result
 
         return enter
@@ -169,9 +186,32 @@ def note(**detail: Any) -> None:
 def record_system_event(action: str, resource: Model, **detail: Any) -> None:
     """Append an event for a meaningful transition of observed state, in the caller's transaction.
 
-    Bookkeeping is no command, but a gateway that degrades or heals belongs in the log all the same.
+    Bookkeeping is no command, but a gateway that degrades or heals belongs in the log all the same. Inside a command or
+    `bookkeeping()` the event waits for the end, because the head of the log is locked last.
     """
-    ports.record([PendingEvent(uuid.uuid4(), action, Actor.system(), Resource.of(resource), detail=detail)])
+    door = _door.get()
+    event = PendingEvent(uuid.uuid4(), action, Actor.system(), Resource.of(resource), detail=detail)
+    if door is None:
+        ports.record([event])
+        return
+    event.parent = door.open_events[-1].id if door.open_events else None
+    door.events.append(event)
+
+
+@contextmanager
+def bookkeeping() -> Iterator[None]:
+    """A transaction for observed state: what it records or leaves for the close comes last, in every door's order.
+
+    Inside a command it is part of that command.
+    """
+    if _door.get() is not None:
+        with transaction.atomic():
+            yield
+        return
+    door = _Door()
+    with transaction.atomic(), _opened(door):
+        yield
+        _close(door)
 
 
 def at_close(callback: Callable[[], None], *, key: str) -> None:
@@ -189,7 +229,7 @@ def at_close(callback: Callable[[], None], *, key: str) -> None:
 
 @contextmanager
 def completing(callback: Callable[[Any], None]) -> Iterator[None]:
-    """Run `callback(result)` inside the transaction of the next outermost command, before it commits."""
+    """Run `callback(result)` once, inside the transaction of the next outermost command, before it commits."""
     token = _completion.set(callback)
     try:
         yield
@@ -197,56 +237,80 @@ def completing(callback: Callable[[Any], None]) -> Iterator[None]:
         _completion.reset(token)
 
 
-def _open_door(spec: CommandSpec, kwargs: dict[str, Any]) -> Any:
-    door = _Door()
+@contextmanager
+def _opened(door: _Door) -> Iterator[None]:
+    """The door stands open for the block alone: what runs on commit must open one of its own, or leave no event."""
     token = _door.set(door)
     try:
-        with transaction.atomic():
+        yield
+    finally:
+        _door.reset(token)
+
+
+def _close(door: _Door) -> None:
+    for close in door.closing.values():
+        close()
+    # Last, because numbering locks the head of the chain, and every door takes that lock in the same order.
+    ports.record([*door.events, *door.adopted_denials()])
+    door.denials.clear()
+
+
+def _outermost(spec: CommandSpec, kwargs: dict[str, Any]) -> Any:
+    door = _Door()
+    try:
+        with transaction.atomic(), _opened(door):
             result = _step(spec, kwargs, door)
             completion = _completion.get()
             if completion is not None:
+                _completion.set(None)
                 completion(result)
-            for close in door.closing.values():
-                close()
-            # Last, because numbering locks the head of the chain, and every door takes that lock in the same order.
-            ports.record([*door.events, *door.denials])
-            return result
-    except StudioError:
+            _close(door)
+    except Exception:
+        # What was buffered is rolled back, but a refusal stands.
+        door.events.clear()
         if door.denials:
             with transaction.atomic():
-                ports.record(door.denials)
+                ports.record(door.adopted_denials())
         raise
-    finally:
-        _door.reset(token)
+    return result
+
+
+def _nested(spec: CommandSpec, kwargs: dict[str, Any], door: _Door) -> Any:
+    # A savepoint, so that the body around it may go on after an error.
+    with transaction.atomic():
+        return _step(spec, kwargs, door)
 
 
 def _step(spec: CommandSpec, kwargs: dict[str, Any], door: _Door) -> Any:
     """One command inside an open door: authorized for itself, leaving its own event under its parent's."""
     mark = len(door.events)
-    with transaction.atomic():
-        target = _lock(spec, kwargs)
-        actor: Actor = kwargs["actor"]
-        event = PendingEvent(
-            id=uuid.uuid4(),
-            action=spec.action,
-            actor=actor,
-            resource=Resource.of(target) if target is not None else Resource(spec.resource_type),
-            parent=door.open_events[-1].id if door.open_events else None,
-        )
-        _authorize(spec, actor, target, kwargs, event, door)
-        before = snapshot(target) if target is not None else {}
-        door.events.append(event)
-        door.open_events.append(event)
-        try:
-            result = spec.function(**kwargs)
-        except BaseException:
-            # What a failed step buffered was rolled back with it, also if the body around it goes on.
-            del door.events[mark:]
-            raise
-        finally:
-            door.open_events.pop()
-        _complete(event, target, before, result)
-        return result
+    target = _lock(spec, kwargs)
+    actor: Actor = kwargs["actor"]
+    event = PendingEvent(
+        id=uuid.uuid4(),
+        action=spec.action,
+        actor=actor,
+        resource=Resource.of(target) if target is not None else Resource(spec.resource_type),
+        parent=door.open_events[-1].id if door.open_events else None,
+    )
+    _authorize(spec, actor, target, kwargs, event, door)
+    before = snapshot(target) if target is not None else {}
+    door.events.append(event)
+    door.open_events.append(event)
+    try:
+        result = spec.function(**kwargs)
+    except BaseException as error:
+        # What a failed step buffered was rolled back with it, also if the body around it goes on.
+        del door.events[mark:]
+        if isinstance(error, Denied) and error is not door.recorded_denial:
+            # Refused by `require` in the body, which is no command of its own.
+            refused = PendingEvent(uuid.uuid4(), error.decision.action, actor, event.resource, parent=event.id)
+            door.deny(refused, error)
+        raise
+    finally:
+        door.open_events.pop()
+    _complete(event, target, before, result)
+    return result
 
 
 def _lock(spec: CommandSpec, kwargs: dict[str, Any]) -> Model | None:
@@ -282,10 +346,9 @@ def _authorize(
     decision = ports.authorize(actor, spec.action, target, kwargs)
     if decision.allowed:
         return
-    event.outcome = "denied"
-    event.detail = {"reason": decision.explanation}
-    door.denials.append(event)
-    raise Denied(decision)
+    refusal = Denied(decision)
+    door.deny(event, refusal)
+    raise refusal
 
 
 def _complete(event: PendingEvent, target: Model | None, before: dict[str, Any], result: Any) -> None:
