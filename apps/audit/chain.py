@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import transaction
@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from apps.audit.models import GENESIS, ChainHead, Event
 from apps.core.live import hint
+from apps.core.snapshots import storable, storable_text
 from apps.core.tenancy import in_public, tenant
-from apps.tenants.models import Organization
+from apps.tenants.models import Domain, Organization
 from contract.canonical import canonical_json
 
 if TYPE_CHECKING:
@@ -30,25 +31,31 @@ def record(pending: Sequence[PendingEvent]) -> None:
     append(pending)
     if not in_public():
         return
+    concerning: dict[str, list[PendingEvent]] = {}
     for event in pending:
-        schema = _organization_schema(event)
-        if schema is not None:
-            with tenant(schema):
-                append([event])
+        for schema in _organization_schemas(event):
+            concerning.setdefault(schema, []).append(event)
+    for schema in sorted(concerning):
+        with tenant(schema):
+            append(concerning[schema])
 
 
-def _organization_schema(event: PendingEvent) -> str | None:
-    """The schema that an event of the public log concerns, if it has one already."""
-    if event.resource.type != "organization" or not event.resource.id:
-        return None
-    schema: str | None = (
-        Organization.objects.filter(pk=event.resource.id)
+def _organization_schemas(event: PendingEvent) -> list[str]:
+    """The schemas of the organizations that an event of the public log concerns, as far as they have one already."""
+    if event.resource.type == "organization":
+        concerned: set[Any] = {event.resource.id}
+    elif event.resource.type == "domain":
+        # A host name may be taken from one organization and given to another: both are told.
+        present = Domain.objects.filter(pk=event.resource.id or None).values_list("tenant_id", flat=True)
+        concerned = {*present, *event.changes.get("tenant_id", ())}
+    else:
+        return []
+    return list(
+        Organization.objects.filter(pk__in=[key for key in concerned if key])
         .exclude(schema_name="public")
         .exclude(status=Organization.Status.PROVISIONING)
         .values_list("schema_name", flat=True)
-        .first()
     )
-    return schema
 
 
 def append(pending: Sequence[PendingEvent]) -> None:
@@ -83,16 +90,16 @@ def _row(event: PendingEvent, head: ChainHead) -> Event:
         outcome=event.outcome,
         actor_kind=event.actor.kind,
         actor_id=event.actor.id,
-        actor_label=event.actor.label[:320],
-        actor_via=event.actor.via,
-        actor_address=event.actor.address,
+        actor_label=storable_text(event.actor.label, 320),
+        actor_via=storable_text(event.actor.via, 100),
+        actor_address=storable_text(event.actor.address, 64),
         resource_type=event.resource.type,
-        resource_id=event.resource.id,
-        resource_label=event.resource.label[:300],
+        resource_id=storable_text(event.resource.id, 64),
+        resource_label=storable_text(event.resource.label, 300),
         parent=event.parent,
-        request_id=str(context.get("request_id", ""))[:64],
-        changes=event.changes,
-        detail=event.detail,
+        request_id=storable_text(str(context.get("request_id", "")), 64),
+        changes=storable(event.changes),
+        detail=storable(event.detail),
         previous_hash=head.hash,
     )
     row.hash = hash_of(row)
@@ -120,7 +127,12 @@ class Verification:
 
 
 def verify() -> Verification:
-    """Read the log of the current schema from its first event and check every link."""
+    """Read the log of the current schema from its first event and check every link, while others may go on writing.
+
+    The head is read before the events and again after them: an event and its place in the head commit together, so the
+    events that are read reach at least to the first head and at most to the second.
+    """
+    start = _head()
     expected, previous, count = 1, GENESIS, 0
     for event in Event.objects.order_by("sequence").iterator(chunk_size=500):
         if event.sequence != expected:
@@ -130,7 +142,14 @@ def verify() -> Verification:
         if event.hash != hash_of(event):
             return Verification(count, event.sequence, "was altered: its hash does not fit its content")
         expected, previous, count = event.sequence + 1, event.hash, count + 1
-    head = ChainHead.objects.filter(id=True).first()
-    if head is not None and (head.sequence, head.hash) != (count, previous):
+        if event.sequence == start.sequence and event.hash != start.hash:
+            return Verification(count, event.sequence, "is not the event that the head of the chain names")
+    if count < start.sequence:
         return Verification(count, count + 1, "the last events are missing: the head of the chain is further on")
+    if count > _head().sequence:
+        return Verification(count, start.sequence + 1, "stands behind the head of the chain: Studio did not append it")
     return Verification(count)
+
+
+def _head() -> ChainHead:
+    return ChainHead.objects.filter(id=True).first() or ChainHead()

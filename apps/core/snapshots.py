@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from django.core.serializers.json import DjangoJSONEncoder
+
+from contract.canonical import MAX_SAFE_INTEGER
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -58,4 +61,34 @@ def _plain(value: Any) -> Any:
         return f"[{len(bytes(value))} bytes]"
     if isinstance(value, str) and len(value) > _LONGEST:
         return f"{value[:_LONGEST]}… [{len(value)} characters]"
-    return json.loads(json.dumps(value, cls=DjangoJSONEncoder))
+    return storable(value)
+
+
+def storable(value: Any) -> Any:
+    """The value as JSON that both PostgreSQL and the canonical form of the chain can hold without changing it.
+
+    The log must never be what makes a command fail: what JSON has no exact form for is kept as text.
+    """
+    return _sound(json.loads(json.dumps(value, cls=DjangoJSONEncoder, skipkeys=True)))
+
+
+def storable_text(text: str, longest: int) -> str:
+    """The text, cut to a column's length, without what PostgreSQL cannot store."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:longest]
+
+
+def _sound(value: Any) -> Any:
+    match value:
+        case dict():
+            return {storable_text(name, _LONGEST): _sound(child) for name, child in value.items()}
+        case list():
+            return [_sound(child) for child in value]
+        case str():
+            return storable_text(value, len(value))
+        case bool() | None:
+            return value
+        case int() if abs(value) > MAX_SAFE_INTEGER:
+            return str(value)
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value
