@@ -6,24 +6,29 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
-from django.db import connection
 
 from apps.access.roles import ROLES
 from apps.core.commands import registry
 from apps.core.models import BaseModel
 from apps.core.resources import type_of
+from apps.core.tenancy import in_public
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from django.db.models import Model
 
 
-def actions() -> Iterator[tuple[str, type[Model]]]:
-    """Every action with each model that it can be granted on: the resource's own, and those that scope it."""
-    for model in _resource_models():
+def actions(apps_in_schema: Collection[str] | None = None) -> Iterator[tuple[str, type[Model]]]:
+    """Every action with each model that it can be granted on: the resource's own, and those that scope it.
+
+    Args:
+        apps_in_schema: only of models of these apps; None for all.
+    """
+    for model in _resource_models(apps_in_schema):
         kind = type_of(model)
         names = {f"{kind}.view"} | {name for name, spec in registry.items() if spec.resource_type == kind}
         for name in names:
@@ -34,11 +39,11 @@ def actions() -> Iterator[tuple[str, type[Model]]]:
                 yield name, above
 
 
-def _resource_models() -> list[type[Model]]:
+def _resource_models(apps_in_schema: Collection[str] | None) -> list[type[Model]]:
     return [
         model
         for config in apps.get_app_configs()
-        if config.name.startswith("apps.")
+        if config.name.startswith("apps.") and (apps_in_schema is None or config.name in apps_in_schema)
         for model in config.get_models()
         if issubclass(model, BaseModel) or model.__name__ in {"User", "Event", "Organization"}
     ]
@@ -51,17 +56,27 @@ def version() -> str:
 
 
 def sync() -> None:
-    """Make the permissions and role groups of the current schema match the code. Idempotent."""
-    tables = set(connection.introspection.table_names())
-    wanted = [(action, model) for action, model in actions() if model._meta.db_table.replace('"', "") in tables]
+    """Make the permissions and role groups of the current schema match the code. Idempotent.
+
+    Only actions on what lives in this schema: an owner of an organization, whose role covers every action there is,
+    must not find the operators' among them.
+    """
+    wanted = sorted(
+        {(action, model) for action, model in actions(settings.SHARED_APPS if in_public() else settings.TENANT_APPS)},
+        key=lambda pair: (pair[0], pair[1].__name__),
+    )
+    ContentType.objects.clear_cache()
     kinds = ContentType.objects.get_for_models(*{model for _, model in wanted})
-    existing = set(Permission.objects.filter(codename__contains=".").values_list("codename", "content_type_id"))
+    ours = Permission.objects.filter(codename__contains=".")
+    keys = {(action, kinds[model].pk) for action, model in wanted}
+    stored = {(codename, kind): key for key, codename, kind in ours.values_list("pk", "codename", "content_type_id")}
+    Permission.objects.filter(pk__in=[key for pair, key in stored.items() if pair not in keys]).delete()
     Permission.objects.bulk_create(
         Permission(codename=action, name=action, content_type=kinds[model])
-        for action, model in sorted(set(wanted), key=lambda pair: (pair[0], pair[1].__name__))
-        if (action, kinds[model].pk) not in existing
+        for action, model in wanted
+        if (action, kinds[model].pk) not in stored
     )
-    permissions = list(Permission.objects.filter(codename__contains="."))
+    permissions = list(ours.all())
     for role in ROLES.values():
         group, _ = Group.objects.get_or_create(name=role.name)
         group.permissions.set([permission for permission in permissions if role.grants(permission.codename)])

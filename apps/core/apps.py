@@ -13,6 +13,9 @@ class CoreConfig(AppConfig):
     label = "core"
 
     def ready(self) -> None:
+        from apps.core.content_types import keep_apart_by_schema
+
+        keep_apart_by_schema()
         # The registries must be whole in every process: permissions and roles derive from the commands. Django's
         # autodiscover_modules would also import rooms of the same name in libraries.
         for config in apps.get_app_configs():
