@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TablerRenderer(DjangoTemplates):
-    """Looks for form templates in `templates/`, then in the apps (unfold brings widgets), then at Django's own."""
+    """Looks for form templates in `templates/`, then in the apps (the admin brings widgets), then at Django's own."""
 
     form_template_name = "forms/form.html"
     field_template_name = "forms/field.html"

@@ -103,11 +103,11 @@ def secret(
 @register.simple_block_tag
 def card(
     content: str, title: str = "", *, icon: str = "", flush: bool = False, footer: str = "", link: str = "",
-    link_label: str = "View all", anchor: str = "",
+    link_label: str = "View all", id: str = "",  # noqa: A002  the name that templates give it
 ) -> SafeString:  # fmt: skip
     context = {
         "content": content, "title": title, "icon": icon, "flush": flush, "footer": footer, "link": link,
-        "link_label": link_label, "anchor": anchor,
+        "link_label": link_label, "id": id,
     }  # fmt: skip
     return render_to_string("components/card.html", context)
 

@@ -79,7 +79,7 @@ REACTIVATE = ActionButton(
 class PersonTable(Table):
     name = LinkColumn(accessor="get_full_name", order_by=("name", "email"), detail="email", verbose_name="Member")
     state = StatusColumn(reason="state_reason", order_by="is_active", verbose_name="Status")
-    tokens = NumberColumn(accessor="api_tokens.count", verbose_name="Tokens", orderable=False)
+    tokens = NumberColumn(accessor="api_tokens__count", verbose_name="Tokens", orderable=False)
     last_login = TimeColumn(verbose_name="Last sign-in")
     menu = ActionsColumn([RENAME, DEACTIVATE, REACTIVATE])
 
