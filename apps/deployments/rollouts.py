@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.utils import timezone
 
-from apps.core.commands import record_system_event
+from apps.core.commands import bookkeeping, record_system_event
 from apps.core.live import hint
 from apps.deployments.models import Deployment, Release, Rollout
 from apps.deployments.strategies import DEFAULT, STRATEGIES, Standing, Step
@@ -61,7 +61,7 @@ def advance(rollout: Rollout) -> None:
     """Take the rollout's next step, if there is one. Cheap when there is none, and safe to repeat."""
     if not _has_work(_next_step(rollout)):
         return
-    with transaction.atomic():
+    with bookkeeping():
         # The order of locks of every command; see `BaseModel.locked_under`.
         Environment.objects.select_for_update(of=("self",)).get(pk=rollout.deployment.environment_id)
         Deployment.objects.select_for_update(of=("self",)).get(pk=rollout.deployment_id)

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 
-from apps.core.commands import record_system_event
+from apps.core.commands import bookkeeping, record_system_event
 from apps.core.errors import Conflict
 from apps.core.live import hint
 from apps.gateways import due, observers
@@ -105,7 +105,7 @@ def record_answer(look: Look, state: GatewayState, latency_ms: float) -> Gateway
     Returns:
         The gateway as recorded; None if the answer is outdated and was discarded.
     """
-    with transaction.atomic():
+    with bookkeeping():
         row = _current_row(look)
         if row is None or (row.boot_id == state.boot_id and state.revision < row.revision):
             return None
@@ -130,7 +130,7 @@ def record_answer(look: Look, state: GatewayState, latency_ms: float) -> Gateway
 
 def record_failure(look: Look, problem: GatewayProblem) -> None:
     """Write down a poll that was not answered as agreed."""
-    with transaction.atomic():
+    with bookkeeping():
         row = _current_row(look)
         if row is None:
             return
@@ -242,7 +242,7 @@ def _compare(look: Look, client: GatewayClient) -> None:
     fences: Fences = free_fences(look.gateway)
     look = Look(look.gateway, timezone.now())
     state = client.state(items=True)
-    with transaction.atomic():
+    with bookkeeping():
         row = _current_row(look)
         outdated = row is None or (row.boot_id == state.boot_id and state.revision < row.revision)
         if row is None or outdated or _identity(row) != (state.gateway_id, state.public_key):
@@ -286,7 +286,7 @@ def finish_leaving() -> int:
 
 
 def _finish_leaving(key: uuid.UUID, environment: uuid.UUID) -> bool:
-    with transaction.atomic():
+    with bookkeeping():
         Environment.objects.select_for_update(no_key=True).get(pk=environment)
         row = Gateway.objects.select_for_update(of=("self",)).filter(pk=key, leaving_at__isnull=False).first()
         if row is None or Placement.objects.unsettled().filter(gateway=row).exists():

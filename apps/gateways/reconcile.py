@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 
-from apps.core.commands import record_system_event
+from apps.core.commands import bookkeeping, record_system_event
 from apps.core.errors import Conflict
 from apps.core.live import hint
 from apps.gateways import due, observers
@@ -167,7 +167,7 @@ def record_acknowledgement(claimed: Claim, told: Acknowledgement) -> bool:
     Returns:
         Whether the claim still stood.
     """
-    with transaction.atomic():
+    with bookkeeping():
         # The gateway's row first, as polling does. What is known of its whole content is outdated by this.
         Gateway.objects.filter(pk=claimed.gateway).update(state_digest="", circuit_failures=0, circuit_open_until=None)
         placement = _claimed_row(claimed)
@@ -224,7 +224,7 @@ def settle(placement: Placement) -> bool:
 
 def adopt_revocation(public_id: str) -> None:
     """A gateway knows that a key was revoked, and Studio, restored from a backup, did not: revoke it everywhere."""
-    with transaction.atomic():
+    with bookkeeping():
         key = CallerKey.objects.filter(public_id=public_id, revoked_at=None).select_related("environment").first()
         if key is None:
             return
@@ -236,7 +236,7 @@ def adopt_revocation(public_id: str) -> None:
 def record_failure(claimed: Claim, problem: GatewayProblem) -> bool:
     """Write down why a push failed and when the next one follows, unless the claim was lost meanwhile."""
     now = timezone.now()
-    with transaction.atomic():
+    with bookkeeping():
         if isinstance(problem, GatewayUnreachable):
             _count_failure(claimed.gateway, now)
         if isinstance(problem, GatewayRejection) and problem.gateway_code == "conflict":

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
-from apps.core.commands import record_system_event
+from apps.core.commands import bookkeeping, record_system_event
 from apps.core.errors import GatewayUnavailable
 from apps.core.live import hint
 from apps.gateways.client import GatewayClient
@@ -114,7 +113,7 @@ def _check(page: ExecutionPage, position: _Position) -> None:
 
 def _keep(gateway: Gateway, position: _Position, page: ExecutionPage) -> int:
     """Add the page's records and move the cursor behind them; nothing if another reader was faster."""
-    with transaction.atomic():
+    with bookkeeping():
         cursor = ExecutionCursor.objects.select_for_update().get(gateway=gateway)
         if (cursor.epoch, cursor.after) != position:
             return 0
