@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from hashlib import sha256
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_DEPTH = 64
 """How deep arrays and objects may nest."""
+
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
@@ -45,13 +48,16 @@ def digest_of(value: object) -> str:
 
 
 def strict_loads(text: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
-    """Parse JSON as everyone must read it: no duplicate keys, no NaN, no bottomless nesting.
+    """Parse JSON as everyone must read it (RFC 7493): no duplicate keys, no NaN, no number beyond a double, no lone
+    surrogates, no bottomless nesting.
 
     Raises:
         ContractError: the text is no such JSON.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_object)
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite_float, object_pairs_hook=_unique_object
+        )
     except ContractError:
         raise
     except json.JSONDecodeError as error:
@@ -61,6 +67,8 @@ def strict_loads(text: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
         raise ContractError(reason) from None
     if _deeper_than(value, max_depth):
         raise ContractError(f"nested deeper than {max_depth} levels")
+    if _SURROGATE_ESCAPE.search(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")):
+        _refuse_lone_surrogates(value)
     return value
 
 
@@ -154,6 +162,21 @@ def _ecmascript(digits: str, point: int) -> str:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise ContractError(f"{constant} is no JSON number")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ContractError("a number is too large")
+    return number
+
+
+def _refuse_lone_surrogates(value: object) -> None:
+    """Raise if a text in the value could not be encoded; escapes are the only way in which such a text can come."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ContractError("a text holds a lone surrogate, which is no Unicode text") from None
 
 
 def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -28,6 +28,7 @@ class Document(Part):
     max_bytes: ClassVar[int] = 1_000_000
 
     _canonical: bytes | None = PrivateAttr(default=None)
+    _digest: str | None = PrivateAttr(default=None)
 
     @classmethod
     def parse(cls, source: bytes | str | dict[str, Any]) -> Self:
@@ -54,7 +55,9 @@ class Document(Part):
     @property
     def digest(self) -> str:
         """``sha256:<hex>`` of the canonical form."""
-        return digest_of(self.canonical)
+        if self._digest is None:
+            self._digest = digest_of(self.canonical)
+        return self._digest
 
     def to_json(self) -> dict[str, Any]:
         """The document as JSON values, equal to what its digest was made of."""

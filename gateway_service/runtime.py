@@ -10,6 +10,7 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,9 @@ def _register(loaded: _Loaded, registration: Registration) -> None:
 def _load() -> _Loaded:
     for name in _QUIET_LOGGERS:
         # Before the import: kailash logs several lines per request, and values of inputs at debug level.
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    # It would override the argument below.
+    os.environ.pop("NEXUS_SERVER_TYPE", None)
     async_local = importlib.import_module("kailash.runtime.async_local")
     nexus_package = importlib.import_module("nexus")
     graph = importlib.import_module("gateway_service.nodes.graph")

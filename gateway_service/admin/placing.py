@@ -39,7 +39,8 @@ class Placing:
             request = PutRequest.parse(kind, body)
         except ContractError as error:
             raise GatewayError(ErrorCode.INVALID_REQUEST, str(error), path=error.path) from None
-        payload = self._admitted(kind, request)
+        # In a thread: a large release takes a while to check, and callers are being served meanwhile.
+        payload = await asyncio.to_thread(self._admitted, kind, request)
         if payload.digest != request.digest:
             raise GatewayError(ErrorCode.DIGEST_MISMATCH, "the digest is not the payload's", path="digest")
         envelope = self._envelope(kind, name, request.generation, request.digest)

@@ -7,11 +7,13 @@ and with which HTTP status; the provider's own words stay out of answers and log
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from contract.canonical import MAX_SAFE_INTEGER
 from contract.errors import ErrorCode
 from gateway_service.errors import GatewayError
 from gateway_service.models.messages import Answer, ChatRequest, Usage
@@ -27,6 +29,7 @@ Emit = Callable[[str], Awaitable[None]]
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_MAX_BYTES = 16 * 1024 * 1024
 _LINE_MAX_BYTES = 1024 * 1024
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class ModelFailed(GatewayError):
@@ -123,12 +126,12 @@ def _whole_answer(content: bytes) -> Answer:
     text = choice.get("message", {}).get("content") if isinstance(choice, dict) else None
     if not isinstance(text, str):
         raise ModelFailed("the model's answer holds no text")
-    return Answer(text, _usage(completion), str(choice.get("finish_reason") or "stop"))
+    return Answer(_well_formed(text), _usage(completion), str(choice.get("finish_reason") or "stop"))
 
 
 async def _streamed_answer(response: aiohttp.ClientResponse, emit: Emit) -> Answer:
     pieces: list[str] = []
-    usage, finish_reason, finished = Usage(), "", False
+    usage, finish_reason, finished, half = Usage(), "", False, ""
     async for event in _events(response):
         if event is None:
             finished = True
@@ -138,13 +141,26 @@ async def _streamed_answer(response: aiohttp.ClientResponse, emit: Emit) -> Answ
         usage = _usage(event) if event.get("usage") else usage
         choice = _first_choice(event)
         finish_reason = str(choice.get("finish_reason") or finish_reason)
-        piece = (choice.get("delta") or {}).get("content")
-        if isinstance(piece, str) and piece:
+        piece, half = _whole_characters(half + _content(choice))
+        if piece:
             pieces.append(piece)
             await emit(piece)
     if not finished and not finish_reason:
         raise ModelFailed("the model's answer ended in the middle")
     return Answer("".join(pieces), usage, finish_reason or "stop")
+
+
+def _content(choice: dict[str, Any]) -> str:
+    delta = choice.get("delta")
+    content = delta.get("content") if isinstance(delta, dict) else None
+    return content if isinstance(content, str) else ""
+
+
+def _whole_characters(text: str) -> tuple[str, str]:
+    """The text, and apart from it the first half of a character whose second half comes with the next event."""
+    if text and "\ud800" <= text[-1] <= "\udbff":
+        return _well_formed(text[:-1]), text[-1]
+    return _well_formed(text), ""
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any] | None]:
@@ -180,4 +196,11 @@ def _usage(completion: dict[str, Any]) -> Usage:
 
 
 def _count(tokens: Any) -> int:
-    return tokens if isinstance(tokens, int) and tokens >= 0 else 0
+    return min(tokens, MAX_SAFE_INTEGER) if isinstance(tokens, int) and tokens >= 0 else 0
+
+
+def _well_formed(text: str) -> str:
+    """Text that can be encoded: surrogate pairs are joined, and lone ones replaced."""
+    if not _SURROGATES.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

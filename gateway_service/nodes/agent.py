@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from contract.canonical import canonical_json, strict_loads
+from contract.canonical import strict_loads
 from contract.errors import ContractError, ErrorCode
 from contract.names import FIELD_PATTERN
 from contract.schemas import compile_schema, first_violation
@@ -100,7 +101,7 @@ def _request(settings: AgentSettings, call: Call, values: Mapping[str, Any], que
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else canonical_json(value).decode()
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _parsed(validator: Validator, text: str) -> Any:

@@ -114,8 +114,15 @@ def test_a_lone_surrogate_is_refused() -> None:
         (b'{"a": ', "not valid JSON"),
         (b"\xff\xff", "not valid UTF-8"),
         (b"1" * 5_000, "not valid"),
+        (b"1e999", "too large"),
+        (b'{"a": "\\ud800"}', "lone surrogate"),
+        (b'{"\\uDC00": 1}', "lone surrogate"),
     ],
 )
 def test_strict_loads_refuses_what_readers_disagree_about(text: bytes, reason: str) -> None:
     with pytest.raises(ContractError, match=reason):
         strict_loads(text)
+
+
+def test_a_pair_of_surrogate_escapes_is_one_character() -> None:
+    assert strict_loads(b'"\\ud83d\\ude00"') == "\U0001f600"

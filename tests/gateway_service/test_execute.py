@@ -15,7 +15,7 @@ from contract.caller_keys import CallerKey, KeyText
 from contract.kinds import API_KEY
 from contract.release import Limits
 from tests.doubles.model_server import ModelServer, Reply
-from tests.harness.gateway import GatewayProcess, Studio, agent_release
+from tests.harness.gateway import GatewayProcess, Studio, agent_release, read_events
 
 ALL_INPUTS = {
     "type": "object",
@@ -82,7 +82,7 @@ def test_without_a_message_the_inputs_are_listed(studio: Studio, name: str, call
     inputs = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "array"}}}
     studio.place(name, agent_release(inputs=inputs))
     call({"city": "Oslo", "days": [1, 2]})
-    assert model.requests[0]["messages"][-1]["content"] == "city: Oslo\ndays: [1,2]"
+    assert model.requests[0]["messages"][-1]["content"] == "city: Oslo\ndays: [1, 2]"
 
 
 ATTACKS: list[dict[str, Any]] = [
@@ -180,6 +180,8 @@ def test_wrong_members_are_refused(
         (b'{"inputs": {"message": NaN}}', "application/json", 400, "invalid_json"),
         (b'{"inputs": {}, "inputs": {}}', "application/json", 400, "invalid_json"),
         (b"[" * 5_000, "application/json", 400, "invalid_json"),
+        (b'{"inputs": {"message": "\\ud800"}}', "application/json", 400, "invalid_json"),
+        (b'{"inputs": {"message": 1e999}}', "application/json", 400, "invalid_json"),
         (b"[]", "application/json", 422, "invalid_input"),
         (b"inputs=x", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
         (b'{"inputs": {}}', "text/plain", 415, "unsupported_media_type"),
@@ -337,6 +339,29 @@ def test_when_the_caller_leaves_the_model_call_ends(
     gate.set()
     (record,) = wait_for_executions(studio, name, 1)
     assert (record["status"], record["error_code"]) == ("cancelled", "cancelled")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_odd_answers_of_a_model_harm_nothing(
+    studio: Studio, name: str, call: Any, model: ModelServer, stream: bool
+) -> None:
+    studio.place(name, agent_release())
+    # A character cut into two events by its surrogates, as some servers do it; and one half alone.
+    model.says("a\ud83d", "\ude00b", "\ud800", "c")
+    answer = call(mode="stream" if stream else "sync")
+    assert answer.status_code == 200
+    assert "a" in answer.text
+    assert "b\ufffdc" in (read_events_text(answer) if stream else answer.json()["outputs"]["text"])
+    assert "\U0001f600" in answer.text
+    huge = b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1' + b"0" * 40 + b"}}"
+    model.reply = lambda _: Reply(raw=huge)
+    assert call().status_code == 200
+    records = wait_for_executions(studio, name, 2)
+    assert records[-1]["input_tokens"] == 2**53 - 1
+
+
+def read_events_text(answer: httpx.Response) -> str:
+    return "".join(content["text"] for event, content in read_events(answer) if event == "token")
 
 
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}

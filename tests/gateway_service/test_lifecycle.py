@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import itertools
 import json
+import os
 import sqlite3
 import stat
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -60,23 +62,22 @@ def test_after_kill_9_it_answers_the_same(fresh_gateway: MakeGateway, model: Mod
 def test_kill_9_in_the_middle_of_pushes_loses_nothing_that_was_acknowledged(fresh_gateway: MakeGateway) -> None:
     gateway = fresh_gateway().start()
     acknowledged: dict[str, int] = {}
-    for round_number in range(3):
+    for generation in (1, 2, 3):
         studio = gateway.admin()
-        killer = threading.Timer(0.15 + 0.05 * round_number, gateway.kill)
+        enough = threading.Event()
+        killer = threading.Thread(target=_kill_after, args=(gateway, enough))
         killer.start()
-        generation = round_number + 1
-        try:
-            for number in range(10_000):
+        with contextlib.suppress(httpx.HTTPError):
+            for number in itertools.count():
                 name = f"agent-{number}-test"
                 studio.place(name, agent_release(version=generation), generation)
                 acknowledged[name] = generation
-        except httpx.HTTPError:
-            pass
+                if number == 7 * generation:
+                    enough.set()
         killer.join()
         gateway.start()
         items = {item["name"]: item["generation"] for item in gateway.admin().state(items=True)["items"]}
-        assert acknowledged
-        assert all(items.get(name, 0) >= generation for name, generation in acknowledged.items())
+        assert all(items.get(name, 0) >= held for name, held in acknowledged.items())
 
 
 def test_a_wiped_store_is_the_same_gateway_with_nothing_on_it(fresh_gateway: MakeGateway) -> None:
@@ -145,7 +146,7 @@ def test_sigterm_does_not_wait_for_ever(fresh_gateway: MakeGateway, model: Model
     wait_until(lambda: studio.state()["capacity"]["in_flight"] == 1)
     began = time.monotonic()
     gateway.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20, "the model never answers, and would hold it for ever"
     running.join()
     gateway.start()
     assert [record["status"] for record in gateway.admin().executions()["items"]] == ["cancelled"]
@@ -408,14 +409,12 @@ def test_a_profile_that_is_gone_fails_its_calls_only(
         assert client.post("/workflows/other-test/execute", json={"inputs": {"message": "x"}}).status_code == 200
 
 
-def test_an_empty_gateway_starts_fast_and_without_nexus(fresh_gateway: MakeGateway) -> None:
+def test_a_start_is_cheap_and_nexus_is_loaded_once_there_is_something_to_run(fresh_gateway: MakeGateway) -> None:
     gateway = fresh_gateway().start()
-    began = time.monotonic()
-    gateway.stop()
-    gateway.start()
-    assert time.monotonic() - began < 8, "generous, since the machine may be busy"
-    maps = Path(f"/proc/{gateway.pid}/maps").read_text() if sys.platform == "linux" else ""
-    assert "sqlalchemy" not in maps, "Nexus must be imported only when there is something to run"
+    assert _processor_seconds(gateway.pid) < 2, "it takes about 0.7 s; Nexus would add one to three"
+    assert "nexus is loaded" not in gateway.log
+    gateway.admin().place(NAME, agent_release())
+    wait_until(lambda: "nexus is loaded" in gateway.log, timeout_s=60)
 
 
 def test_the_gateways_environment_cannot_import_django() -> None:
@@ -451,6 +450,12 @@ def test_a_serving_gateway_talks_to_its_model_and_nobody_else(fresh_gateway: Mak
     assert outgoing == {model_port}
 
 
+def _processor_seconds(pid: int) -> float:
+    """What the process has used until now; unlike time on the wall, the same on a busy machine."""
+    columns = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(columns[11]) + int(columns[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _tcp_connections(pid: int) -> list[tuple[int, int]]:
     """(local port, remote port) of the process's established connections, as the system's socket table has them."""
     sockets = set()
@@ -469,6 +474,11 @@ def _tcp_connections(pid: int) -> list[tuple[int, int]]:
                 ports = [int(columns[index].rpartition(":")[2], 16) for index in (1, 2)]
                 found.append((ports[0], ports[1]))
     return found
+
+
+def _kill_after(gateway: GatewayProcess, moment: threading.Event) -> None:
+    moment.wait(60)
+    gateway.kill()
 
 
 def _ask_ignoring_errors(gateway: GatewayProcess, key: KeyText) -> None:
