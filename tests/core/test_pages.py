@@ -170,7 +170,7 @@ def test_a_higher_app_adds_panels_that_need_their_own_permission(
     def shown(_: HttpRequest, person: User) -> dict[str, str]:
         return {"warning": f"panel of {person.email}"}
 
-    panel(on="person", title="Late", template="components/secret.html", order=2)(lambda *_: {"warning": "second"})
+    panel(on="person", title="Late", template="components/secret.html", order=2)(lambda *_: {"warning": "the later panel"})
     panel(on="person", title="Early", template="components/secret.html", order=1)(shown)
     panel(on="person", title="Hidden", template="components/secret.html", action="user.create")(
         lambda *_: {"warning": "for those who may create"}
@@ -180,7 +180,7 @@ def test_a_higher_app_adds_panels_that_need_their_own_permission(
     as_viewer = gallery.client("viewer").get(page_of(gallery, "owner")).content.decode()
     as_owner = gallery.client().get(page_of(gallery, "owner")).content.decode()
 
-    assert as_viewer.index("panel of owner@acme.example") < as_viewer.index("second")
+    assert as_viewer.index("panel of owner@acme.example") < as_viewer.index("the later panel")
     assert "for those who may create" not in as_viewer
     assert "for those who may create" in as_owner
 
