@@ -191,7 +191,8 @@ def _connect_problem(error: httpx.ConnectError) -> GatewayProblem:
     cause = error.__cause__
     if isinstance(cause, ForbiddenAddress):
         return GatewayUnreachable("forbidden-address", str(cause).rstrip("."))
-    root = cause.__cause__ if isinstance(cause, httpcore.ConnectError) else None
+    # httpcore raises its own error while it handles the system's, without naming that as the cause.
+    root = cause.__cause__ or cause.__context__ if isinstance(cause, httpcore.ConnectError) else None
     if isinstance(root, ConnectionRefusedError):
         return GatewayUnreachable("connection-refused", "connection refused")
     if isinstance(root, OSError) and root.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
