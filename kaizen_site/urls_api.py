@@ -10,17 +10,22 @@ from apps.accounts.api import MemberViewSet, TokenViewSet
 from apps.agents.api import AgentVersionViewSet, AgentViewSet
 from apps.audit.api import EventViewSet
 from apps.deployments.api import DeploymentViewSet, ReleaseViewSet, RolloutViewSet
+from apps.gateways.api import EnvironmentViewSet, GatewayViewSet, KeyViewSet, PlacementViewSet
 from apps.telemetry.api import ExecutionMetrics, ExecutionViewSet
 
 router = SimpleRouter(trailing_slash=True)
 router.register("agents", AgentViewSet, basename="agent")
 router.register(r"agents/(?P<agent_slug>[a-z0-9-]+)/versions", AgentVersionViewSet, basename="agent-version")
 router.register("deployments", DeploymentViewSet, basename="deployment")
+router.register("caller-keys", KeyViewSet, basename="caller-key")
+router.register("environments", EnvironmentViewSet, basename="environment")
 router.register("events", EventViewSet, basename="event")
 router.register("executions", ExecutionViewSet, basename="execution")
+router.register("gateways", GatewayViewSet, basename="gateway")
 router.register("members", MemberViewSet, basename="member")
 router.register("releases", ReleaseViewSet, basename="release")
 router.register("rollouts", RolloutViewSet, basename="rollout")
+router.register("placements", PlacementViewSet, basename="placement")
 router.register("tokens", TokenViewSet, basename="token")
 
 urlpatterns = [

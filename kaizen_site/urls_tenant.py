@@ -9,6 +9,7 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("", include("apps.accounts.urls")),
     path("", include("apps.audit.urls")),
+    path("", include("apps.gateways.urls")),
     path("", include("apps.telemetry.urls")),
     path("", include("apps.agents.urls")),
     path("", include("apps.deployments.urls")),

@@ -27,6 +27,10 @@ def validate_environment(slug: str) -> None:
         raise ValidationError(f"{error.reason[:1].upper()}{error.reason[1:]}.") from None
 
 
+class EnvironmentQuerySet(models.QuerySet["Environment"]):
+    """Environments, in the order in which releases move through them."""
+
+
 class Environment(BaseModel):
     """A stage that agents run in, with its own gateways and keys.
 
@@ -44,6 +48,8 @@ class Environment(BaseModel):
         default=DEFAULT_POLL_INTERVAL_S, validators=[MinValueValidator(1), MaxValueValidator(3600)]
     )
     caller_url = models.CharField(max_length=300, blank=True, validators=[URLValidator(schemes=["http", "https"])])
+
+    objects = EnvironmentQuerySet.as_manager()
 
     class Meta:
         ordering = ["order", "slug"]
