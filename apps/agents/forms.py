@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from django import forms
@@ -15,6 +16,8 @@ from contract.canonical import strict_loads
 from contract.errors import ContractError
 from contract.names import SLUG_MAX_LENGTH
 from contract.nodes import MAX_OUTPUT_TOKENS
+
+_SHORT_LIST = re.compile(r"\[\n +([^\[\]{}]{1,80}?)\n *\]")
 
 
 class SchemaField(forms.CharField):
@@ -35,7 +38,14 @@ class SchemaField(forms.CharField):
         return schema
 
     def prepare_value(self, value: Any) -> Any:
-        return json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, dict) else value
+        return _laid_out(value) if isinstance(value, dict) else value
+
+
+def _laid_out(schema: dict[str, Any]) -> str:
+    """JSON as people write it: indented, with short lists of plain values on one line."""
+    text = json.dumps(schema, indent=2, ensure_ascii=False)
+    # Within a string a line break is escaped, so a real one that is matched here is only layout.
+    return _SHORT_LIST.sub(lambda found: "[" + re.sub(r"\n +", " ", found[1]) + "]", text)
 
 
 def _slug_field(*, required: bool) -> forms.CharField:
@@ -74,7 +84,7 @@ class DefinitionForm(forms.Form):
     )
     instructions = forms.CharField(
         strip=False,
-        widget=CodeTextarea(attrs={"rows": 14}),
+        widget=CodeTextarea(attrs={"rows": 14, "class": "code tall"}),
         help_text="The system prompt: who the agent is, what it does, what it never does. "
         "<code>{{name}}</code> stands for the input of that name.",
     )

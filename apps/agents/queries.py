@@ -105,9 +105,9 @@ def readable(definition: Definition | None) -> dict[str, Any]:
 
 
 def unbound_placeholders(definition: Definition) -> tuple[str, ...]:
-    """Names in `{{…}}` of the instructions that are no declared input: a gateway leaves them standing as they are."""
+    """`{{…}}` in the instructions that name no declared input: a gateway leaves them standing as they are."""
     names = dict.fromkeys(_PLACEHOLDER.findall(definition.instructions))
-    return tuple(name for name in names if name not in definition.input_schema.get("properties", {}))
+    return tuple(f"{{{{{name}}}}}" for name in names if name not in definition.input_schema.get("properties", {}))
 
 
 def _same(old: object, new: object) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import django_tables2 as tables
 from django.utils.html import format_html
 
 from apps.agents.models import Agent, AgentVersion
+from apps.audit.models import Event
+from apps.audit.tables import EventTable
 from apps.core.moments import ago
 from apps.core.pages import ActionButton
 from apps.core.tables import ActionsColumn, DigestColumn, LinkColumn, StatusColumn, Table, TimeColumn
@@ -52,6 +55,8 @@ RESTORE_VERSION = ActionButton(
 
 OF_ALIVE = (PUBLISH, EDIT, DUPLICATE, DELETE)
 OF_DELETED = (RESTORE,)
+# On an agent's own page the eye should not fall on the red button first.
+ON_PAGE = (PUBLISH, EDIT, DUPLICATE, replace(DELETE, style="quiet"))
 
 
 class AgentActions(ActionsColumn):
@@ -87,6 +92,22 @@ class AgentTable(Table):
 
     def render_updated_at(self, record: Agent) -> SafeString:
         return format_html('{}<span class="cell-detail">{}</span>', ago(record.updated_at), record.updated_by)
+
+
+class HistoryTable(EventTable):
+    """What happened to one agent: as the log, without repeating the agent in every row."""
+
+    class Meta(Table.Meta):
+        model = Event
+        fields = ("action", "at", "actor_label", "outcome")
+        exclude = ("sequence", "resource_label")
+        sequence = ("action", "at", "actor_label", "outcome")
+
+    def render_action(self, record: Event) -> SafeString:
+        version = record.detail.get("version")
+        told = ": ".join(filter(None, [f"Version {version}" if version else "", record.detail.get("note", "")]))
+        line = format_html('<span class="cell-detail">{}</span>', told) if told else ""
+        return format_html("{}{}", super().render_action(record), line)
 
 
 class VersionTable(Table):

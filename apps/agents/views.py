@@ -22,15 +22,16 @@ from apps.agents.queries import DRAFT, readable, side, unbound_placeholders
 from apps.agents.tables import (
     COMPARE,
     CREATE,
-    OF_ALIVE,
     OF_DELETED,
+    ON_PAGE,
     RESTORE_VERSION,
     AgentTable,
+    HistoryTable,
     VersionTable,
 )
 from apps.audit.queries import events_of
-from apps.audit.tables import EventTable
 from apps.core import navigation
+from apps.core.errors import Conflict
 from apps.core.pages import CommandPage, ConfirmPage, DetailPage, EmptyState, ListPage, PostPage, Tab
 from apps.core.pages.base import Crumb, ObjectPage
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from django import forms
     from django.http import HttpRequest, HttpResponse
+
+    from apps.core.errors import GatewayUnavailable, Invalid, QuotaExceeded
 
 _TRAIL = [("Agents", "agents:list")]
 
@@ -67,7 +70,6 @@ def _overview(page: AgentDetail) -> Mapping[str, Any]:
 
 
 def _versions(page: AgentDetail) -> Mapping[str, Any]:
-    # `page.object` stands in for each row's agent, which the buttons ask about.
     versions = page.object.versions.select_related("agent").defer("content")
     return {"table": page.tabulate(VersionTable, versions)}
 
@@ -96,7 +98,7 @@ def _compare(page: AgentDetail) -> Mapping[str, Any]:
 
 
 def _history(page: AgentDetail) -> Mapping[str, Any]:
-    return {"table": page.tabulate(EventTable, events_of("agent", str(page.object.pk)))}
+    return {"table": page.tabulate(HistoryTable, events_of("agent", str(page.object.pk)))}
 
 
 class AgentDetail(DetailPage):
@@ -123,7 +125,7 @@ class AgentDetail(DetailPage):
         return self.object.state, self.object.state_reason
 
     def context(self) -> dict[str, Any]:
-        actions = OF_ALIVE if self.object.deleted_at is None else OF_DELETED
+        actions = ON_PAGE if self.object.deleted_at is None else OF_DELETED
         return {**super().context(), "actions": actions}
 
 
@@ -155,10 +157,31 @@ class AgentEdit(CommandPage):
     submit = "Save draft"
     success = "Saved the draft of {result}."
     trail = _TRAIL
+    template_name = "agents/edit.html"
 
     def arguments(self, form: forms.Form) -> dict[str, Any]:
         assert isinstance(form, EditAgentForm)
         return {"revision": form.cleaned_data["revision"], "definition": form.definition()}
+
+    def refused(
+        self, form: forms.Form | None, error: Invalid | Conflict | QuotaExceeded | GatewayUnavailable
+    ) -> HttpResponse:
+        """When somebody else saved meanwhile, nothing that was typed is lost: show what differs, and let it be saved."""
+        assert isinstance(form, EditAgentForm)
+        current = Agent.objects.alive().filter(pk=self.object.pk).first()
+        if not isinstance(error, Conflict) or current is None:
+            return super().refused(form, error)
+        mine = form.definition()
+        typed = self.request.POST.copy()
+        typed["revision"] = str(current.revision)
+        form.data = typed
+        form.add_error(
+            None,
+            f"{current.updated_by} saved the draft while you were editing. Below stands how yours differs from it. "
+            "Saving again replaces it with yours.",
+        )
+        differences = {"before": readable(current.definition), "after": readable(mine)}
+        return self.form_page(form, status=error.status, **differences)
 
 
 class AgentPublish(CommandPage):
@@ -219,7 +242,7 @@ class AgentDelete(ConfirmPage):
     success = "{object} is deleted. It can be restored from the list of deleted agents."
     trail = _TRAIL
 
-    def success_url(self, result: Any) -> str:  # noqa: ARG002  the deleted agent's own page is no place to go on
+    def success_url(self, result: Any) -> str:
         return reverse("agents:list")
 
 
@@ -239,7 +262,6 @@ class VersionDetail(DetailPage):
     action = "agent-version.view"
     queryset = AgentVersion.objects.select_related("agent")
     trail = _TRAIL
-    title = "Version {object.number}"
     panels = "agent-version"
     actions = [COMPARE, RESTORE_VERSION]
     template_name = "agents/version.html"
@@ -259,7 +281,7 @@ class VersionCompare(ObjectPage):
     action = "agent-version.view"
     queryset = AgentVersion.objects.select_related("agent")
 
-    def get(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:  # noqa: ARG002  the base's signature
+    def get(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
         version: AgentVersion = self.object
         return HttpResponseRedirect(f"{version.agent.get_absolute_url()}?tab=compare&from={version.number}&to={DRAFT}")
 
