@@ -6,10 +6,8 @@ Done twice, or late, or after a crash, it comes to the same.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from django.db import transaction
 from django.utils import timezone
 
 from apps.core.commands import bookkeeping, record_system_event
@@ -17,11 +15,11 @@ from apps.core.live import hint
 from apps.deployments.models import Deployment, Release, Rollout
 from apps.deployments.strategies import DEFAULT, STRATEGIES, Standing, Step
 from apps.gateways.models import Environment, Gateway, Placement
-from apps.gateways.placements import want
+from apps.gateways.placements import want_on_gateways
 from contract.kinds import TOMBSTONE_DIGEST, WORKFLOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from apps.core.actors import Actor
@@ -50,8 +48,8 @@ def start(deployment: Deployment, *, kind: Rollout.Kind, to: Release | None, act
     step = _next_step(rollout, forced=forced)
     _take(rollout, step, force=forced)
     if step.finished:
-        # Nothing has to be taken away from anywhere. Ending it is Studio's own event, after the command's.
-        transaction.on_commit(partial(advance, rollout))
+        # Nothing has to be taken away from anywhere.
+        _succeed(rollout)
     for resource in ("deployment", "rollout"):
         hint(resource)
     return rollout
@@ -121,13 +119,8 @@ def _has_work(step: Step) -> bool:
 
 def _take(rollout: Rollout, step: Step, *, force: bool) -> None:
     body = bytes(rollout.to_release.body) if rollout.to_release else None
-    for gateway in _in_order(step.gateways):
-        want(gateway=gateway, kind=WORKFLOW.name, name=rollout.deployment.registration, body=body, force=force)
-
-
-def _in_order(keys: Iterable[UUID]) -> list[Gateway]:
-    """Always the same order, so that two writers of placements cannot wait for each other."""
-    return list(Gateway.objects.filter(pk__in=list(keys)).order_by("pk"))
+    gateways = list(Gateway.objects.filter(pk__in=step.gateways))
+    want_on_gateways(gateways, WORKFLOW.name, rollout.deployment.registration, body, force=force)
 
 
 def _end_current(deployment: Deployment, state: Rollout.State, actor: Actor) -> None:

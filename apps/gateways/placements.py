@@ -55,7 +55,7 @@ def want(
     Raises:
         Invalid: no gateway would accept the name or the payload.
     """
-    (placement,) = _want([gateway], kind, name, body, priority=priority, force=force)
+    (placement,) = want_on_gateways([gateway], kind, name, body, priority=priority, force=force)
     return placement
 
 
@@ -72,7 +72,7 @@ def want_on_environment(
     """
     lock_environment(environment)
     gateways = list(Gateway.objects.serving().filter(environment=environment))
-    return _want(gateways, kind, name, body, priority=priority, force=force)
+    return want_on_gateways(gateways, kind, name, body, priority=priority, force=force)
 
 
 def want_everything(gateway: Gateway) -> None:
@@ -100,9 +100,20 @@ def retry(placements: Iterable[Placement]) -> None:
     hint_reconciler()
 
 
-def _want(
-    gateways: Sequence[Gateway], kind: str, name: str, body: bytes | None, *, priority: bool, force: bool
+def want_on_gateways(
+    gateways: Sequence[Gateway],
+    kind: str,
+    name: str,
+    body: bytes | None,
+    *,
+    priority: bool = False,
+    force: bool = False,
 ) -> list[Placement]:
+    """Want the same on several gateways of one environment, whose row the caller has locked.
+
+    Raises:
+        Invalid: as `want`.
+    """
     KINDS[kind].check(name, body)
     digest = TOMBSTONE_DIGEST if body is None else digest_of(body)
     if body is not None:
