@@ -101,13 +101,15 @@ class Children:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         on_wait: Callable[[float], None] | None = None,
+        every: float = 10.0,
         stdin: bytes | None = None,
         account: Account | None = None,
     ) -> None:
         """Run a command to its end, its output appended to `log`.
 
         Args:
-            on_wait: called about every ten seconds with the seconds waited so far.
+            on_wait: called with the seconds waited so far.
+            every: seconds between two such calls.
 
         Raises:
             LauncherError: it ended with an error, or the launcher is stopping; the end of its output is in the text.
@@ -119,7 +121,7 @@ class Children:
             )
             try:
                 self._feed(child, stdin)
-                code = self._wait(child, on_wait)
+                code = self._wait(child, on_wait, every)
             finally:
                 with self._lock:
                     self._running.discard(child)
@@ -152,11 +154,11 @@ class Children:
             pipe.write(text)
 
     @staticmethod
-    def _wait(child: subprocess.Popen[bytes], on_wait: Callable[[float], None] | None) -> int:
+    def _wait(child: subprocess.Popen[bytes], on_wait: Callable[[float], None] | None, every: float) -> int:
         began = time.monotonic()
         while True:
             try:
-                return child.wait(timeout=10)
+                return child.wait(timeout=every)
             except subprocess.TimeoutExpired:
                 if on_wait:
                     on_wait(time.monotonic() - began)

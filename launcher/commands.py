@@ -37,7 +37,7 @@ def up(environment: Mapping[str, str], *, progress: Progress, children: Children
         try:
             lifecycle.Start(installation, progress=progress, children=children).run()
             started = True
-            _show(folder, environment)
+            _show(folder, environment, ready=True)
             progress.say("studio", "running; Ctrl-C stops it")
             lifecycle.Watch(Supervisor(folder), progress).run()
         except Interrupted as error:
@@ -102,8 +102,8 @@ def _running_already(folder: StateFolder, lock: Lock, environment: Mapping[str, 
     return 0
 
 
-def _show(folder: StateFolder, environment: Mapping[str, str]) -> None:
-    document = _panel(folder, environment).document()
+def _show(folder: StateFolder, environment: Mapping[str, str], *, ready: bool | None = None) -> None:
+    document = _panel(folder, environment).document(ready=ready)
     print(for_people(document, mailbox=not environment.get("EMAIL_URL")), flush=True)
 
 

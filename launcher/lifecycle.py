@@ -4,14 +4,13 @@ import contextlib
 import json
 import time
 import xmlrpc.client
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Sequence, Set
 
 from launcher import environments, processes
 from launcher.addresses import refuse_busy
 from launcher.children import Children
 from launcher.errors import LauncherError, NotReady
-from launcher.installation import Installation, addresses
+from launcher.installation import ORGANIZATION, Installation, addresses
 from launcher.layout import CHECKOUT, StateFolder, write_private
 from launcher.panel import Demo, Panel
 from launcher.progress import Progress
@@ -19,26 +18,33 @@ from launcher.supervision import Program, ProgramState, Supervisor
 
 _DEMO_SECONDS = 120.0
 _REPORT_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
+_GATEWAY_STOP_SECONDS = 12.0
 _WATCH_SECONDS = 1.0
 _RETRY_SECONDS = 15.0
 
 # Who is stopped together, and how long that may take. What speaks to a neighbour goes before the neighbour.
 _STOP_ORDER: tuple[tuple[tuple[str, ...], float], ...] = (
     (("web", "scanner", "worker"), 10.0),
-    (("gateway-development", "gateway-production", "model"), 12.0),
+    (("gateway-development", "gateway-production", "model"), _GATEWAY_STOP_SECONDS),
     (("postgresql", "valkey"), 22.0),
 )
 
 
 class Start:
-    """One run of `make up`, from nothing to a demo agent that answers."""
+    """One run of `make up`, from nothing to a demo agent that answers.
+
+    Programs are launched as soon as what they need is ready, and watched together: on a small machine most of a start
+    is importing Python modules, and that should keep every core busy.
+    """
 
     def __init__(self, installation: Installation, *, progress: Progress, children: Children) -> None:
         self._installation = installation
         self._progress = progress
         self._children = children
         self._supervisor = Supervisor(installation.folder)
-        self._early_key = installation.trusted_key()
+        self._key = installation.trusted_key()
+        self._launched: dict[str, tuple[Program, float]] = {}
 
     def run(self) -> None:
         """Start everything and wait until it is healthy.
@@ -54,18 +60,17 @@ class Start:
         environments.install(tuple(needed), children=self._children, progress=self._progress)
         write_private(installation.folder.addresses, json.dumps(addresses(installation.ports)) + "\n")
         self._supervisor.start(self._all_programs(), installation.environment, self._children.interruption)
-        self._children.concurrently(
-            self._start_studio,
-            partial(self._start, installation.models()),
-            *([partial(self._start, installation.gateways(self._early_key))] if self._early_key else []),
-        )
+        self._start_stores()
+        self._prepare()
+        self._launch(installation.studio())
         self._wait_for_demo()
+        self._wait()
 
     def _all_programs(self) -> list[Program]:
         # Gateways are listed from the beginning; the key that they trust is only known once the seed has run, and
-        # reaches them through the script that is written when they are started.
+        # reaches them through the script that is written when they are launched.
         installation = self._installation
-        gateways = installation.gateways(self._early_key or "")
+        gateways = installation.gateways(self._key or "")
         return [*installation.stores(), *installation.models(), *gateways, *installation.studio()]
 
     def _check_given_neighbours(self) -> None:
@@ -76,21 +81,20 @@ class Start:
                 raise LauncherError(f"{variable} is set, but nothing usable answers there: {error}") from error
             self._progress.say(variable, "given, and answers")
 
-    def _start_studio(self) -> None:
+    def _start_stores(self) -> None:
+        """Database and broker, waited for; beside them what needs neither."""
         installation = self._installation
+        self._launch(installation.models())
+        if self._key:
+            self._launch(installation.gateways(self._key))
         if installation.embeds_database:
             installation.cluster.initialize(self._children)
-        self._start(installation.stores())
-        self._prepare()
-        key = installation.trusted_key()
-        if key is None:
-            raise LauncherError("The seed did not say which key gateways are to trust.")
-        if self._early_key and key != self._early_key:
-            names = [gateway.name for gateway in installation.gateways(key)]
-            self._supervisor.stop(names, within=12)
-        self._start([*([] if key == self._early_key else installation.gateways(key)), *installation.studio()])
+        stores = installation.stores()
+        self._launch(stores)
+        self._wait({store.name for store in stores})
 
     def _prepare(self) -> None:
+        """Migrate and seed, which makes the key that gateways are to trust."""
         command, variables = self._installation.preparation()
         folder = self._installation.folder
         with self._progress.step("database", "migrating and seeding", "up to date"):
@@ -100,35 +104,61 @@ class Start:
                 name="manage.py prepare",
                 environment={**variables, processes.MARKER: str(folder.path)},
                 folder=CHECKOUT,
-                on_wait=lambda seconds: self._progress.say("database", f"still at it after {seconds:.0f} s"),
+                on_wait=lambda _: self._look(),
+                every=0.2,
             )
         keys = json.loads(folder.panel.read_text())["public_keys"]
         write_private(folder.trusted_keys, json.dumps(keys) + "\n")
+        self._install_key(keys[ORGANIZATION])
 
-    def _start(self, programs: Sequence[Program]) -> None:
-        """Start programs together, and wait until each is ready."""
-        began = time.monotonic()
-        for program in programs:
-            self._supervisor.launch(program)
-        for program in programs:
-            self._supervisor.wait_ready(program, self._children)
-            self._progress.say(program.name, f"ready ({time.monotonic() - began:.1f} s)")
+    def _install_key(self, key: str) -> None:
+        if key == self._key:
+            return
+        gateways = self._installation.gateways(key)
+        if self._key:
+            self._supervisor.stop([gateway.name for gateway in gateways], within=_GATEWAY_STOP_SECONDS)
+        self._launch(gateways)
 
     def _wait_for_demo(self) -> None:
-        panel = Panel.of(self._installation.folder, addresses(self._installation.ports))
-        demo = panel.demo
+        demo = Panel.of(self._installation.folder, addresses(self._installation.ports)).demo
         if demo is None:
             raise LauncherError("The seed made no demo agent.")
         began = said = time.monotonic()
         with self._progress.step("demo agent", "waiting for its answer through the gateway", "answers"):
             while (reason := _why_not(demo)) is not None:
+                self._look()
                 now = time.monotonic()
                 if now - began > _DEMO_SECONDS:
                     raise LauncherError(f"Not ready: {reason}. See {self._installation.folder.logs}.")
                 if now - said > _REPORT_SECONDS:
                     self._progress.say("demo agent", f"still waiting: {reason}")
                     said = now
-                time.sleep(0.25)
+                time.sleep(_LOOK_SECONDS)
+
+    # Programs that were launched and are not ready yet ---------------------------------------------------------------
+
+    def _launch(self, programs: Sequence[Program]) -> None:
+        for program in programs:
+            self._supervisor.launch(program)
+            self._launched[program.name] = (program, time.monotonic())
+
+    def _wait(self, names: Set[str] | None = None) -> None:
+        """Wait until the named programs are ready, or all."""
+        while self._launched if names is None else self._launched.keys() & names:
+            self._look()
+            time.sleep(_LOOK_SECONDS)
+
+    def _look(self) -> None:
+        """Ask every launched program whether it is ready.
+
+        Raises:
+            LauncherError: one gave up, or did not become ready in time.
+        """
+        for program, began in list(self._launched.values()):
+            seconds = time.monotonic() - began
+            if self._supervisor.is_ready(program, seconds):
+                del self._launched[program.name]
+                self._progress.say(program.name, f"ready ({seconds:.1f} s)")
 
 
 def _why_not(demo: Demo) -> str | None:

@@ -4,6 +4,7 @@ Runs in the model's own virtual environment, on its own: `python launcher/model_
 small enough to start anywhere: good for a first look and for end-to-end tests, not for quality.
 """
 
+import os
 import signal
 import sys
 import sysconfig
@@ -42,6 +43,9 @@ def _parameters(port: int) -> xllamacpp.CommonParams:
     parameters.endpoint_slots = False
     parameters.endpoint_props = False
     parameters.verbosity = 0
+    # Its threads wait for one another after every operation, spinning. On a machine with other work to do, one that the
+    # system set aside holds up the rest: with a thread a core, an answer took ten times as long as with half as many.
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = max(1, (os.cpu_count() or 1) // 2)
     return parameters
 
 

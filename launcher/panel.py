@@ -84,10 +84,14 @@ class Panel:
         except NotReady:
             return False
 
-    def document(self) -> dict[str, Any]:
-        """The panel as `make panel` prints it. What is not known yet is null or empty."""
+    def document(self, *, ready: bool | None = None) -> dict[str, Any]:
+        """The panel as `make panel` prints it. What is not known yet is null or empty.
+
+        Args:
+            ready: whether the demo agent answers, for a caller that has just asked it; otherwise it is asked now.
+        """
         return {
-            "ready": self.is_ready(),
+            "ready": self.is_ready() if ready is None else ready,
             "dashboard": self.addresses["dashboard"],
             "users": self.secrets.get("users", []),
             "api_token": self.secrets.get("api_token"),

@@ -103,7 +103,7 @@ def _start(
         for program in programs:
             supervisor.launch(program)
         for program in programs:
-            supervisor.wait_ready(program, children)
+            supervisor.wait_ready(program)
 
 
 def _studio_variables(folder: StateFolder, values: SecretValues) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import processes
-from launcher.children import Account, Children, Interruption, tail
+from launcher.children import Account, Interruption, tail
 from launcher.errors import LauncherError, NotReady
 from launcher.layout import CHECKOUT, STUDIO_PYTHON, StateFolder, write_private
 from launcher.probes import Probe, always
@@ -137,28 +137,33 @@ class Supervisor:
         """Start a program as it was started last."""
         self._call("supervisor.startProcess", name, _DO_NOT_WAIT)
 
-    def wait_ready(self, program: Program, children: Children) -> None:
-        """Wait until a program's probe succeeds.
+    def is_ready(self, program: Program, seconds: float) -> bool:
+        """Whether a program that was launched `seconds` ago is ready.
 
         Raises:
-            LauncherError: it gave up or did not become ready in time; the text has the reason and its log.
+            LauncherError: it gave up, or its time is over; the text has the reason and the end of its log.
         """
-        deadline = time.monotonic() + program.ready_seconds
-        reason = "it was never asked"
-        while not children.cancelled.wait(0.05):
-            state = self.state(program.name)
-            if state.state == "FATAL":
-                raise self._failure(program, state.spawn_error or "it ended at once, several times")
-            try:
-                program.ready()
-            except NotReady as error:
-                reason = str(error)
-            else:
-                if state.state == "RUNNING" or program.ready is not always:
-                    return
-            if time.monotonic() > deadline:
-                raise self._failure(program, f"not ready after {program.ready_seconds:.0f} s: {reason}")
-        raise LauncherError(f"{program.name}: stopped while it was starting")
+        state = self.state(program.name)
+        if state.state == "FATAL":
+            raise self._failure(program, state.spawn_error or "it ended at once, several times")
+        try:
+            program.ready()
+        except NotReady as error:
+            reason = str(error)
+        else:
+            # What has no probe of its own must at least have stayed up for a second.
+            if program.ready is not always or state.state == "RUNNING":
+                return True
+            reason = f"the supervisor says {state.state.lower()}"
+        if seconds > program.ready_seconds:
+            raise self._failure(program, f"not ready after {program.ready_seconds:.0f} s: {reason}")
+        return False
+
+    def wait_ready(self, program: Program) -> None:
+        """Wait until a program that was just launched is ready; raises as `is_ready` does."""
+        began = time.monotonic()
+        while not self.is_ready(program, time.monotonic() - began):
+            time.sleep(0.05)
 
     def _failure(self, program: Program, reason: str) -> LauncherError:
         log = self.log(program.name)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from launcher import lifecycle, processes
-from launcher.children import Children, Interruption
+from launcher.children import Interruption
 from launcher.errors import LauncherError, NotReady
 from launcher.layout import StateFolder
 from launcher.progress import Progress
@@ -90,7 +90,7 @@ def test_a_program_that_cannot_start_is_reported_with_its_last_words(start: Call
     supervisor = start(broken)
 
     with pytest.raises(LauncherError, match=r"(?s)broken did not start.*the flux capacitor is missing"):
-        supervisor.wait_ready(broken, Children(Interruption()))
+        supervisor.wait_ready(broken)
 
 
 def test_one_that_ignores_its_stop_signal_is_killed(start: Callable[..., Supervisor], folder: StateFolder) -> None:
