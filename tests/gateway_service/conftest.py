@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from contract.caller_keys import KeyText
 from tests.doubles.model_server import ModelServer
 from tests.harness.gateway import GatewayProcess, Studio
 
@@ -41,6 +43,24 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, model_server: ModelServer)
 def studio(gateway: GatewayProcess) -> Studio:
     """Studio's side of the shared gateway."""
     return gateway.admin()
+
+
+@pytest.fixture(scope="session")
+def key(studio: Studio) -> KeyText:
+    """A key for everything on the shared gateway."""
+    return studio.issue()
+
+
+@pytest.fixture
+def call(gateway: GatewayProcess, key: KeyText, name: str) -> Callable[..., httpx.Response]:
+    """Execute the test's registration: `call(inputs, **further_members)`."""
+
+    def send(inputs: Any = None, **members: Any) -> httpx.Response:
+        body = {"inputs": {"message": "Hello"} if inputs is None else inputs, **members}
+        with gateway.caller(key) as client:
+            return client.post(f"/workflows/{name}/execute", json=body)
+
+    return send
 
 
 @pytest.fixture

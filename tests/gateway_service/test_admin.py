@@ -14,8 +14,7 @@ from contract.caller_keys import CallerKey, KeyText
 from contract.envelope import Envelope, Receipt, generate_private_key, public_key_from_text
 from contract.kinds import API_KEY, TOMBSTONE_DIGEST, WORKFLOW
 from contract.release import Release
-from tests.gateway_service.test_execute import error_of, wait_for_executions
-from tests.harness.gateway import GatewayProcess, Studio, agent_release
+from tests.harness.gateway import GatewayProcess, Studio, agent_release, error_of, executions_of
 
 
 def says(gateway: GatewayProcess, key: KeyText, name: str) -> str:
@@ -23,11 +22,6 @@ def says(gateway: GatewayProcess, key: KeyText, name: str) -> str:
     with gateway.caller(key) as client:
         answer = client.get(f"/workflows/{name}")
     return str(answer.json()["version"]) if answer.status_code == 200 else str(answer.status_code)
-
-
-@pytest.fixture(scope="module")
-def key(studio: Studio) -> KeyText:
-    return studio.issue()
 
 
 def test_only_the_deploy_token_opens_it(gateway: GatewayProcess, key: KeyText) -> None:
@@ -334,7 +328,7 @@ def test_metrics_count_what_happened(
         client.post(f"/workflows/{name}/execute", json={"inputs": {"message": "one two"}})
         model.says("x", status=500)
         client.post(f"/workflows/{name}/execute", json={"inputs": {"message": "x"}})
-    wait_for_executions(studio, name, 2)
+    executions_of(studio, name, 2)
     text = studio.http.get("/metrics").text
     assert f'kaizen_executions_total{{channel="api",registration="{name}",status="succeeded"}} 1.0' in text
     assert f'kaizen_executions_total{{channel="api",registration="{name}",status="failed"}} 1.0' in text

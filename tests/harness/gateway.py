@@ -25,12 +25,17 @@ from contract.kinds import API_KEY, WORKFLOW, Kind
 from contract.release import Limits, Metadata, Node, Release, Subject, Workflow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from contract.document import Document
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(os.environ.get("KAIZEN_GATEWAY_PYTHON", ROOT / ".venv" / "gateway" / "bin" / "python"))
+
+AGENT = "greeter-test"
+"""The registration of tests that have a gateway to themselves."""
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 45.0
@@ -162,6 +167,12 @@ class GatewayProcess:
         headers = {} if key is None else {"Authorization": f"Bearer {key.text}"}
         return httpx.Client(base_url=self.address, headers=headers, timeout=options.pop("timeout", 30), **options)
 
+    def ask(self, key: KeyText, message: str = "Hi", *, name: str = AGENT, **members: Any) -> httpx.Response:
+        """Execute a registration that takes a message."""
+        with self.caller(key) as client:
+            body = {"inputs": {"message": message}, **members}
+            return client.post(f"/workflows/{name}/execute", json=body)
+
     def _ended(self, timeout: float) -> int:
         assert self._process is not None
         status = self._process.wait(timeout)
@@ -263,3 +274,29 @@ def read_events(response: httpx.Response) -> list[tuple[str, Any]]:
             events.append((name, text if text == "[DONE]" else json.loads(text)))
             name = ""
     return events
+
+
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    """What an error answer says."""
+    detail: dict[str, Any] = response.json()["error"]
+    return detail
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Wait for something that becomes true soon."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "this never became true"
+        time.sleep(0.02)
+
+
+def executions_of(studio: Studio, name: str, count: int) -> list[dict[str, Any]]:
+    """The execution records of a registration, as soon as there are so many."""
+    found: list[dict[str, Any]] = []
+
+    def arrived() -> bool:
+        found[:] = [record for record in studio.executions()["items"] if record["registration"] == name]
+        return len(found) >= count
+
+    wait_until(arrived)
+    return found
