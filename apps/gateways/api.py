@@ -172,7 +172,7 @@ class KeyViewSet(ResourceViewSet[CallerKey]):
     @extend_schema(request=None, responses=serializers.KeyDetailSerializer)
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, **_: str) -> Response:
-        """End a key on every gateway; `gateways` says which have confirmed. Read the key again to see the rest do so."""
+        """End a key on every gateway; `gateways` says which have confirmed. Read the key again to see the rest."""
         key = self.get_object()
         return self.once(request, lambda: self.answer(commands.revoke_key(actor=self.actor, key=key)))
 
