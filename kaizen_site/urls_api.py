@@ -11,6 +11,7 @@ from apps.agents.api import AgentVersionViewSet, AgentViewSet
 from apps.audit.api import EventViewSet
 from apps.deployments.api import DeploymentViewSet, ReleaseViewSet, RolloutViewSet
 from apps.gateways.api import EnvironmentViewSet, GatewayViewSet, KeyViewSet, PlacementViewSet
+from apps.home.api import OverviewView
 from apps.telemetry.api import ExecutionMetrics, ExecutionViewSet
 
 router = SimpleRouter(trailing_slash=True)
@@ -31,6 +32,7 @@ router.register("tokens", TokenViewSet, basename="token")
 urlpatterns = [
     path("openapi.json", SpectacularAPIView.as_view(), name="api-schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
+    path("overview/", OverviewView.as_view(), name="overview"),
     path("metrics/executions/", ExecutionMetrics.as_view(), name="metrics-executions"),
     *router.urls,
 ]

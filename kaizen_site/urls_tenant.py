@@ -13,5 +13,6 @@ urlpatterns = [
     path("", include("apps.telemetry.urls")),
     path("", include("apps.agents.urls")),
     path("", include("apps.deployments.urls")),
+    path("", include("apps.home.urls")),
     path("api/v1/", include("kaizen_site.urls_api")),
 ]
