@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,17 +64,33 @@ class Studio:
         return found
 
 
-@pytest.fixture(scope="session")
-def studio() -> Iterator[Studio]:
+@contextmanager
+def started() -> Iterator[Studio]:
     """A first start from nothing, waited for; everything is stopped and deleted afterwards."""
     parent = Path(tempfile.mkdtemp(prefix="kaizen-story-"))
     # As on a person's machine: PostgreSQL's own account can reach the folder.
     parent.chmod(0o711)
     terminal = Terminal.at(parent / "state")
-    terminal.start().wait_for("running; Ctrl-C stops it", within=FIRST_START_SECONDS)
-    yield Studio(terminal, terminal.panel())
-    terminal.close()
-    shutil.rmtree(parent)
+    try:
+        terminal.start().wait_for("running; Ctrl-C stops it", within=FIRST_START_SECONDS)
+        yield Studio(terminal, terminal.panel())
+    finally:
+        terminal.close()
+        shutil.rmtree(parent)
+
+
+@pytest.fixture(scope="session")
+def studio() -> Iterator[Studio]:
+    """The installation that the stories share."""
+    with started() as running:
+        yield running
+
+
+@pytest.fixture
+def doomed_studio() -> Iterator[Studio]:
+    """An installation of one's own, for a story that does not leave it whole."""
+    with started() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -54,36 +54,31 @@ def test_a_serving_gateway_holds_no_connection_to_studio(studio: Studio) -> None
     assert not seen & forbidden
 
 
-def test_a_killed_gateway_comes_back_with_its_agent_while_studio_is_dead(studio: Studio) -> None:
+def test_a_killed_gateway_comes_back_with_its_agent_while_studio_is_dead(doomed_studio: Studio) -> None:
     """kill -9 to everything of Studio, its database and its broker, then to the gateway itself."""
-    terminal = studio.terminal
+    studio = doomed_studio
     (gateway,) = [pid for pid in studio.process_ids("-m gateway_service") if _serves(pid, studio)]
-    spared = {gateway, *studio.process_ids("model_server")}
     environment = dict(
         entry.split("=", 1) for entry in Path(f"/proc/{gateway}/environ").read_text().split("\0") if "=" in entry
     )
     command = Path(f"/proc/{gateway}/cmdline").read_text().rstrip("\0").split("\0")
     folder = Path(f"/proc/{gateway}/cwd").resolve()
-    try:
-        _kill_all_but(studio, spared)
-        with pytest.raises(httpx.HTTPError):
-            httpx.get(f"http://127.0.0.1:{terminal.port('KAIZEN_PORT')}/healthz", timeout=5)
-        assert _ask(studio.panel["curl"])
 
-        os.kill(gateway, signal.SIGKILL)
-        _wait_until_gone(gateway)
-        revived = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            _wait_until_ready(studio)
-            assert _ask(studio.panel["curl"])
-        finally:
-            revived.terminate()
-            revived.wait(timeout=30)
+    _kill_all_but(studio, {gateway, *studio.process_ids("model_server")})
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://127.0.0.1:{studio.terminal.port('KAIZEN_PORT')}/healthz", timeout=5)
+    assert _ask(studio.panel["curl"])
+
+    os.kill(gateway, signal.SIGKILL)
+    _wait_until_gone(gateway)
+    quiet = subprocess.DEVNULL
+    revived = subprocess.Popen(command, env=environment, cwd=folder, stdout=quiet, stderr=quiet)
+    try:
+        _wait_until_ready(studio)
+        assert _ask(studio.panel["curl"])
     finally:
-        terminal.run("down")
-        terminal.start().wait_for("running; Ctrl-C stops it", within=180)
+        revived.terminate()
+        revived.wait(timeout=30)
 
 
 def _serves(pid: int, studio: Studio) -> bool:
