@@ -38,7 +38,9 @@ class DeploymentFilter(FilterSet):
     """The list of deployments."""
 
     search = SearchFilter(fields=["registration", "agent__name"], placeholder="Search deployments")
-    environment = django_filters.ModelChoiceFilter(queryset=Environment.objects.all(), label="Environment")
+    environment = django_filters.ModelChoiceFilter(
+        queryset=Environment.objects.all(), label="Environment", empty_label="Any environment"
+    )
     adjective = django_filters.ChoiceFilter(choices=_STATUSES, label="Status")
     held = FlagFilter(yes="Held", no="Not held", label="Hold", method="by_held")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from apps.core.commands import may
 from apps.core.panels import page_button, panel
 from apps.core.ports import ports
 from apps.core.requests import actor_of
@@ -56,11 +55,9 @@ def _shown(
 ) -> dict[str, Any]:
     found = [each for each in _visible(request, agent) if version is None or _runs(each, version)]
     by_key = statuses(found)
-    actor = actor_of(request)
     return {
         "agent": agent,
         "deployments": [(each, by_key[each.pk]) for each in found],
-        "may_talk": bool(found) and may(actor, "playground.open", found[0]).allowed,
         "empty_text": empty_text,
     }
 

@@ -9,20 +9,27 @@ from typing import TYPE_CHECKING, Literal
 from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, Value, When
 from django.utils import timezone
 
+from apps.audit.models import Event
 from apps.deployments.models import Deployment, DeploymentQuerySet, Release, Rollout
 from apps.gateways.models import Gateway, Placement
 from contract.kinds import WORKFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from apps.agents.models import Agent
 
 Adjective = Literal["running", "progressing", "failing", "waiting", "removing", "stopped"]
 ADJECTIVES: tuple[Adjective, ...] = ("running", "progressing", "failing", "waiting", "removing", "stopped")
-# So many pushes in a row failed that "progressing" would be a promise nobody can keep.
+# So many pushes or polls in a row failed that "progressing" would be a promise nobody can keep.
 FAILING_AFTER = 5
+_FAILING = (
+    Q(attempts__gte=FAILING_AFTER)
+    | Q(gateway__consecutive_failures__gte=FAILING_AFTER)
+    | Q(gateway__status=Gateway.Status.REFUSED)
+)
 _NAMED_GATEWAYS = 2
 
 
@@ -41,6 +48,11 @@ class GatewayProgress:
     status: str
     reason: str
     confirmed: bool
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        """When it is tried next; None where nothing is left to try."""
+        return self.placement.next_attempt_at if self.placement is not None and not self.confirmed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,7 @@ def with_adjective(deployments: DeploymentQuerySet) -> QuerySet[Deployment]:
     unsettled, gone = Exists(here.unsettled()), Q(release=None)
     return deployments.annotate(
         adjective=Case(
-            When(Exists(here.unsettled().filter(attempts__gte=FAILING_AFTER)), then=Value("failing")),
+            When(Exists(here.unsettled().filter(_FAILING)), then=Value("failing")),
             When(gone & Q(unsettled), then=Value("removing")),
             When(gone, then=Value("stopped")),
             When(~Exists(serving), then=Value("waiting")),
@@ -130,13 +142,23 @@ def _progress(gateway: Gateway, placement: Placement | None, *, wanted: bool) ->
 
 def _adjective(deployment: Deployment, gateways: list[Gateway], progress: Sequence[GatewayProgress]) -> Adjective:
     unsettled = [each for each in progress if not each.confirmed]
-    if any(each.placement is not None and each.placement.attempts >= FAILING_AFTER for each in unsettled):
+    if any(_fails(each) for each in unsettled):
         return "failing"
     if deployment.release_id is None:
         return "removing" if unsettled else "stopped"
     if not any(gateway.leaving_at is None for gateway in gateways):
         return "waiting"
     return "progressing" if unsettled else "running"
+
+
+def _fails(progress: GatewayProgress) -> bool:
+    """The same as `_FAILING`, of a row that was read."""
+    gateway, placement = progress.gateway, progress.placement
+    return placement is not None and (
+        placement.attempts >= FAILING_AFTER
+        or gateway.consecutive_failures >= FAILING_AFTER
+        or gateway.status == Gateway.Status.REFUSED
+    )
 
 
 def _reason(deployment: Deployment, adjective: Adjective, progress: Sequence[GatewayProgress]) -> str:
@@ -157,9 +179,17 @@ def _named(progress: Sequence[GatewayProgress]) -> list[str]:
     """The gateways that keep it waiting, with why; those that fail first."""
     waiting = [each for each in progress if not each.confirmed]
     waiting.sort(key=lambda each: -(each.placement.attempts if each.placement else 0))
-    named = [f"{each.gateway.name}: {each.reason}" for each in waiting[:_NAMED_GATEWAYS]]
+    named = [f"{each.gateway.name}: {_why(each)}" for each in waiting[:_NAMED_GATEWAYS]]
     more = len(waiting) - len(named)
     return [*named, f"and {more} more"] if more else named
+
+
+def _why(progress: GatewayProgress) -> str:
+    """Why a gateway has not confirmed; one that does not answer is the reason behind any other."""
+    gateway = progress.gateway
+    if gateway.reachable or gateway.status == Gateway.Status.PENDING or gateway.status_reason in progress.reason:
+        return progress.reason
+    return f"{progress.reason} ({gateway.status}: {gateway.status_reason})"
 
 
 def _count(gateways: int) -> str:
@@ -190,3 +220,9 @@ def deployments_of(agents: Iterable[Agent]) -> dict[UUID, list[Deployment]]:
     for deployment in Deployment.objects.with_names().filter(agent__in=list(agents)).order_by("environment__order"):
         found[deployment.agent_id].append(deployment)
     return found
+
+
+def events_about(deployment: Deployment) -> QuerySet[Event]:
+    """Everything in the log about a deployment: what was done to it, deploys to its environment, its rollouts."""
+    own = Q(resource_type="deployment", resource_id=str(deployment.pk))
+    return Event.objects.filter(own | Q(detail__registration=deployment.registration))

@@ -80,7 +80,7 @@ class GatewayProgressSerializer(serializers.Serializer[Any]):
     desired_generation = serializers.IntegerField(source="placement.desired_generation", default=0)
     observed_generation = serializers.IntegerField(source="placement.observed_generation", default=0)
     attempts = serializers.IntegerField(source="placement.attempts", default=0)
-    next_attempt_at = serializers.DateTimeField(source="placement.next_attempt_at", default=None, allow_null=True)
+    next_attempt_at = serializers.DateTimeField(allow_null=True, help_text="Null where nothing is left to try.")
 
 
 class HoldSerializer(serializers.Serializer[Any]):
@@ -96,6 +96,13 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
 
     agent = serializers.CharField(source="agent.slug", read_only=True)
     environment = serializers.CharField(source="environment.slug", read_only=True)
+    version = serializers.IntegerField(
+        source="release.number",
+        default=None,
+        read_only=True,
+        allow_null=True,
+        help_text="Null: nothing is wanted.",
+    )
     release = ReleaseSummarySerializer(read_only=True, allow_null=True)
     status = serializers.SerializerMethodField()
     reason = serializers.SerializerMethodField(help_text="Why it has this status, and what it waits for.")
@@ -105,7 +112,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     class Meta:
         model = Deployment
         fields = (
-            "id", "registration", "agent", "environment", "release", "generation", "status", "reason", "hold",
+            "id", "registration", "agent", "environment", "version", "release", "generation", "status", "reason", "hold",
             "gateways", "created_at", "updated_at",
         )  # fmt: skip
 

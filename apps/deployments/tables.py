@@ -57,7 +57,7 @@ UNDEPLOY = ActionButton(
     url="deployments:undeploy",
     action="deployment.undeploy",
     method="dialog",
-    style="danger",
+    style="quiet",
     when=_why_not_undeploy,
 )
 RELEASE_HOLD = ActionButton(

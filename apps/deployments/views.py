@@ -10,7 +10,6 @@ from django.shortcuts import render
 
 from apps.agents.models import Agent
 from apps.agents.queries import readable
-from apps.audit.queries import events_of
 from apps.audit.tables import EventTable
 from apps.core import navigation
 from apps.core.commands import may
@@ -23,7 +22,7 @@ from apps.deployments.filters import DeploymentFilter, MatrixFilter
 from apps.deployments.forms import DeployForm, NoteForm, RollbackForm
 from apps.deployments.live import progress_context
 from apps.deployments.models import Deployment, Release
-from apps.deployments.queries import current_rollout, earlier_releases, status_of, with_adjective
+from apps.deployments.queries import current_rollout, earlier_releases, events_about, status_of, with_adjective
 from apps.deployments.snippets import address_of, example_inputs, snippets
 from apps.deployments.tables import (
     DEPLOY_HERE,
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     from django import forms
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
+
+    from apps.agents.models import AgentVersion
 
 
 _TRAIL = [("Deployments", "deployments:matrix")]
@@ -130,9 +131,7 @@ def _history(page: DeploymentDetail) -> Mapping[str, Any]:
     rollouts = page.object.rollouts.select_related("from_release__agent_version", "to_release__agent_version")
     return {
         "table": page.tabulate(RolloutTable, rollouts),
-        "events": page.tabulate(
-            EventTable, events_of("deployment", str(page.object.pk)), prefix="events-", per_page=10
-        ),
+        "events": page.tabulate(EventTable, events_about(page.object), prefix="events-", per_page=10),
     }
 
 
@@ -215,12 +214,21 @@ class AgentDeploy(CommandPage):
 
     def first_choice(self) -> dict[str, Any]:
         """What the form starts with: the address's choice, else the newest version and the first environment."""
-        query, slug = self.request.GET, self.environment_slug
-        environment = self.environments.filter(slug=slug).first() if slug else self.environments.first()
+        query, newest = self.request.GET, self.object.latest_version
+        environment = self.environments.filter(slug=self.environment_slug).first() or self.first_environment(newest)
         return {
             "environment": query.get("environment") or (environment.pk if environment else None),
-            "version": query.get("version") or self.object.latest_version.pk,
+            "version": query.get("version") or newest.pk,
         }
+
+    def first_environment(self, version: AgentVersion) -> Environment | None:
+        """The first environment that does not run the version and that the actor may deploy to."""
+        running = Deployment.objects.filter(agent=self.object, release__agent_version=version).values("environment")
+        for environment in self.environments.exclude(pk__in=running):
+            if may(self.actor, "environment.deploy", environment).allowed:
+                return environment
+        first: Environment | None = self.environments.first()
+        return first
 
     def chosen(self) -> DeployForm:
         """The form as it is filled in at the moment, for the preview."""
@@ -243,7 +251,7 @@ class AgentDeploy(CommandPage):
             "environment": environment,
             "decision": may(self.actor, "environment.deploy", environment),
             "deployment": deployment,
-            "status": status_of(deployment) if deployment is not None else None,
+            "standing": status_of(deployment) if deployment is not None else None,
             "running": running,
             "same": running == version,
             "before": readable(running.definition if running else None),
@@ -320,7 +328,7 @@ class DeploymentCancel(CommandPage):
     command = commands.cancel
     form_class = NoteForm
     title = "Cancel the rollout"
-    submit = "Cancel the rollout"
+    submit = "Take it back"
     danger = True
     success = "The rollout is cancelled."
     trail = _TRAIL
