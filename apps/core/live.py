@@ -5,19 +5,20 @@ A hint carries a name and never content, so that a lost or forged one can delay 
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
 from apps.core.actors import Actor
+from apps.core.courier import Courier
 from apps.core.tenancy import current_schema
 
-log = structlog.get_logger(__name__)
-
+# The layer itself has no time-out: an idle socket must live (see CHANNEL_LAYERS).
+_SEND_S = 2.0
 Render = Callable[[Actor, str], str]
 
 
@@ -57,15 +58,26 @@ def group_name(schema: str, resource_type: str) -> str:
 def hint(resource_type: str) -> None:
     """Tell viewers, after the present transaction commits, that something of this type changed."""
     schema = current_schema()
-    transaction.on_commit(lambda: _send(schema, resource_type), robust=True)
+    transaction.on_commit(lambda: _courier.offer((schema, resource_type)), robust=True)
 
 
-def _send(schema: str, resource_type: str) -> None:
+_thread = threading.local()
+
+
+def _send(place: tuple[str, str]) -> None:
+    """Send one hint from the courier's thread, which keeps an event loop and with it the layer's connection.
+
+    Raises:
+        TimeoutError, and whatever the layer raises: consumers re-read every few seconds anyway.
+    """
+    schema, resource_type = place
     layer = get_channel_layer()
     if layer is None:
         return
-    try:
-        async_to_sync(layer.group_send)(group_name(schema, resource_type), {"type": "hint", "resource": resource_type})
-    except (OSError, RuntimeError, ConnectionError, TimeoutError) as error:
-        # Consumers re-read every few seconds anyway.
-        log.warning("live_hint_lost", resource=resource_type, reason=type(error).__name__)
+    if not hasattr(_thread, "runner"):
+        _thread.runner = asyncio.Runner()
+    message = {"type": "hint", "resource": resource_type}
+    _thread.runner.run(asyncio.wait_for(layer.group_send(group_name(schema, resource_type), message), _SEND_S))
+
+
+_courier = Courier("live", _send)

@@ -109,6 +109,7 @@ class Scanner:
         """Scan until stopped. A database that is away is waited for."""
         while not self._stopping.is_set():
             try:
+                close_old_connections()
                 started = self.scan()
                 pause = 0.0 if started else self._pause()
             except (OperationalError, InterfaceError) as error:
@@ -136,7 +137,6 @@ class Scanner:
         Returns:
             How many jobs were started.
         """
-        close_old_connections()
         turns = due.claim(_TENANTS_A_PASS)
         started = 0
         for index, turn in enumerate(turns):

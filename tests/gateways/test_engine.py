@@ -1,0 +1,325 @@
+"""The machinery under the wishes: claims, fences, back-off, the due-work table, fairness."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from apps.gateways import due
+from apps.gateways.client import GatewayUnreachable
+from apps.gateways.commands import create_key, revoke_key
+from apps.gateways.models import Condition, Gateway, Placement
+from apps.gateways.reconcile import LEASE, PER_GATEWAY, claim, push, record_failure
+from apps.gateways.scanner import Scanner
+from apps.tenants.models import DueWork
+from tests.gateways.test_reconciling import call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from apps.gateways.models import CallerKey, Environment
+    from contract.caller_keys import KeyText
+    from tests.harness.gateway import GatewayProcess
+    from tests.harness.world import Inhabited
+
+BROKEN = GatewayUnreachable("connection-refused", "connection refused")
+
+
+@pytest.fixture
+def key(acme: Inhabited, development: Environment) -> Callable[[], tuple[CallerKey, KeyText]]:
+    return lambda: create_key(actor=acme.actor("owner"), environment=development, name="shop")
+
+
+@pytest.fixture
+def process(
+    spawn: Callable[..., GatewayProcess], register: Callable[..., Gateway], reconcile: Callable[..., int]
+) -> GatewayProcess:
+    """A registered, healthy gateway."""
+    started = spawn()
+    register(started)
+    reconcile()
+    return started
+
+
+def test_a_worker_that_dies_between_push_and_record_is_replaced(
+    process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+) -> None:
+    from apps.gateways.reconcile import _send
+
+    _, text = key()
+    (dead,) = claim(priority=False, limit=8)
+    _send(Gateway.objects.get(), dead)  # the gateway has it, and nobody wrote that down
+    assert call(process, text.text) == 200
+    assert claim(priority=False, limit=8) == [], "leased"
+
+    Placement.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    (second,) = claim(priority=False, limit=8)
+    assert second.fence == dead.fence + 1
+    push(second)
+
+    placement = Placement.objects.get()
+    assert placement.settled
+    assert (placement.attempts, placement.lease_until) == (0, None)
+
+
+def test_the_result_of_a_lost_claim_changes_nothing(
+    process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+) -> None:
+    key()
+    (slow,) = claim(priority=False, limit=8)
+    Placement.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    (quick,) = claim(priority=False, limit=8)
+    push(quick)
+    before = Placement.objects.values().get()
+
+    assert record_failure(slow, BROKEN) is False
+    assert Placement.objects.values().get() == before
+
+
+def test_a_newer_wish_takes_the_claim_away_from_the_older(
+    acme: Inhabited, process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+) -> None:
+    made, text = key()
+    (older,) = claim(priority=False, limit=8)
+    revoke_key(actor=acme.actor("owner"), key=made)
+    (newer,) = claim(priority=True, limit=8)
+    assert newer.fence == older.fence + 1
+    push(newer)
+    push(older)  # late, with the key that was revoked meanwhile
+
+    assert call(process, text.text) == 401
+    placement = Placement.objects.get()
+    assert placement.status == "removed"
+
+
+def test_failures_back_off_exponentially_say_why_and_heal_when_the_gateway_returns(
+    process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]], reconcile: Callable[..., int]
+) -> None:
+    _, text = key()
+    process.kill()
+    delays = []
+    for _ in range(5):
+        Placement.objects.update(next_attempt_at=timezone.now())
+        Gateway.objects.update(circuit_open_until=None)
+        (claimed,) = claim(priority=False, limit=8)
+        push(claimed)
+        placement = Placement.objects.get()
+        delays.append((placement.next_attempt_at - timezone.now()).total_seconds())
+    assert placement.attempts == 5
+    assert [round(delay / (2**power), 1) for power, delay in enumerate(delays)] == pytest.approx([1.0] * 5, abs=0.3)
+    assert placement.status == "failed"
+    assert placement.reason().startswith("connection refused, next try in ")
+    first_since = placement.condition.since if placement.condition else None
+    gateway = Gateway.objects.get()
+    assert gateway.circuit_open_until is not None
+    assert gateway.circuit_open_until > timezone.now()
+
+    due.poll_now(Gateway.objects.all())
+    reconcile(rounds=1)
+    due.poll_now(Gateway.objects.all())
+    reconcile(rounds=1)
+    gateway.refresh_from_db()
+    assert (gateway.status, gateway.status_reason) == ("unreachable", "connection refused")
+    placement.refresh_from_db()
+    assert placement.condition is not None
+    assert placement.condition.since == first_since, "since says when it began, not when it was last tried"
+
+    process.start()
+    due.poll_now(Gateway.objects.all())
+    reconcile()
+    placement.refresh_from_db()
+    assert placement.settled, "an answered poll ends the back-off"
+    assert call(process, text.text) == 200
+
+
+def test_a_revocation_is_tried_again_every_second_however_often_it_failed(
+    acme: Inhabited,
+    process: GatewayProcess,
+    key: Callable[[], tuple[CallerKey, KeyText]],
+    reconcile: Callable[..., int],
+) -> None:
+    made, _ = key()
+    reconcile()
+    process.kill()
+    revoke_key(actor=acme.actor("owner"), key=made)
+    for _ in range(12):
+        Placement.objects.update(next_attempt_at=timezone.now())
+        claimed = claim(priority=True, limit=8)
+        assert len(claimed) == 1, "an open circuit does not hold revocations up"
+        push(claimed[0])
+        placement = Placement.objects.get()
+        assert (placement.next_attempt_at - timezone.now()).total_seconds() < 1.1
+
+
+def test_at_most_a_few_pushes_are_under_way_at_one_gateway_for_all_workers_together(
+    process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+) -> None:
+    for _ in range(PER_GATEWAY + 3):
+        key()
+    assert len(claim(priority=False, limit=3)) == 3
+    assert len(claim(priority=False, limit=100)) == PER_GATEWAY - 3
+    assert claim(priority=False, limit=100) == []
+
+
+def test_after_an_open_circuit_one_push_tries_the_gateway(
+    process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+) -> None:
+    for _ in range(4):
+        key()
+    process.kill()
+    for claimed in claim(priority=False, limit=100):
+        push(claimed)
+    Placement.objects.update(next_attempt_at=timezone.now())
+    assert claim(priority=False, limit=100) == [], "the circuit is open"
+    Gateway.objects.update(circuit_open_until=timezone.now())
+    assert len(claim(priority=False, limit=100)) == 1
+
+
+def test_the_first_thing_of_each_gateway_comes_before_the_second_of_any(
+    acme: Inhabited,
+    spawn: Callable[..., GatewayProcess],
+    register: Callable[..., Gateway],
+    key: Callable[[], tuple[CallerKey, KeyText]],
+    reconcile: Callable[..., int],
+) -> None:
+    for _ in range(3):
+        register(spawn())
+    reconcile()
+    for _ in range(3):
+        key()
+    claimed = claim(priority=False, limit=3)
+    assert len({each.gateway for each in claimed}) == 3
+
+
+def test_due_work_that_is_lowered_during_a_visit_stays_due(acme: Inhabited) -> None:
+    due.lower(timezone.now() - timedelta(seconds=1))
+    (turn,) = [each for each in due.claim(100) if each.schema == acme.schema]
+    due.lower(timezone.now())  # a command commits while the scanner is about to say that nothing is left
+    due.settle(turn, None)
+    assert DueWork.objects.get(schema_name=acme.schema).due_at is not None
+    (again,) = [each for each in due.claim(100) if each.schema == acme.schema]
+    due.settle(again, None)
+    assert DueWork.objects.get(schema_name=acme.schema).due_at is None
+
+
+def test_a_visit_never_makes_work_later_than_somebody_else_wants_it(acme: Inhabited) -> None:
+    soon, later = timezone.now() + timedelta(seconds=30), timezone.now() + timedelta(seconds=60)
+    due.lower(timezone.now())
+    (turn,) = [each for each in due.claim(100) if each.schema == acme.schema]
+    due.lower(soon)
+    due.settle(turn, later)
+    due_at = DueWork.objects.get(schema_name=acme.schema).due_at
+    assert due_at is not None
+    assert due_at <= soon
+
+
+def test_two_scanners_do_not_take_the_same_tenant(acme: Inhabited) -> None:
+    due.lower(timezone.now())
+    assert acme.schema in [each.schema for each in due.claim(100)]
+    assert acme.schema not in [each.schema for each in due.claim(100)]
+
+
+def test_a_scan_with_nothing_due_asks_one_question_and_enters_no_schema(acme: Inhabited) -> None:
+    DueWork.objects.update(due_at=None)
+    connection.set_schema_to_public()  # type: ignore[attr-defined]
+    scanner = Scanner({"urgent": 1, "push": 1, "poll": 1})
+    try:
+        with CaptureQueriesContext(connection) as queries:
+            assert scanner.scan() == 0
+        asked = [query["sql"] for query in queries if "search_path" not in query["sql"]]
+        assert len(asked) == 1
+        assert "tenants_duework" in asked[0]
+        assert acme.schema not in "".join(query["sql"] for query in queries)
+    finally:
+        for threads in scanner._threads.values():
+            threads.shutdown()
+
+
+def test_the_sweep_finds_due_work_that_the_table_lost(
+    acme: Inhabited, process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+) -> None:
+    from apps.gateways.sweep import rebuild
+
+    key()
+    DueWork.objects.filter(schema_name=acme.schema).delete()
+    rebuild()
+    due_at = DueWork.objects.get(schema_name=acme.schema).due_at
+    assert due_at is not None
+    assert due_at <= timezone.now()
+
+
+def test_a_condition_keeps_its_since_as_long_as_its_reason_stays() -> None:
+    early, late = timezone.now() - timedelta(minutes=5), timezone.now()
+    first = Condition.placed("connection-refused", "connection refused", early).written_over([])
+    same = Condition.placed("connection-refused", "connection refused", late).written_over(first)
+    other = Condition.placed("timed-out", "no answer within 10 s", late).written_over(same)
+    assert Condition.from_json(same[0]).since == early
+    assert Condition.from_json(other[0]).since == late
+    assert len(other) == 1
+
+
+@pytest.fixture
+def hole() -> Iterator[int]:
+    """A port that accepts connections and never answers."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(64)
+    yield listener.getsockname()[1]
+    listener.close()
+
+
+@pytest.mark.slow
+def test_a_gateway_that_hangs_does_not_delay_another(
+    live_organization: Inhabited, hole: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from apps.gateways.commands import register_gateway
+    from apps.gateways.models import Environment
+    from apps.gateways.signing import private_key
+    from tests.harness.gateway import GatewayProcess
+
+    development = Environment.objects.get(slug="development")
+    owner = live_organization.actor("owner")
+    process = GatewayProcess(
+        tmp_path_factory.mktemp("gateway"), "http://127.0.0.1:9/v1", organization_key=private_key()
+    ).start()
+    good = register_gateway(
+        actor=owner, environment=development, name="good", address=process.address, deploy_token=process.token
+    )
+    hung = register_gateway(
+        actor=owner, environment=development, name="hung", address=f"http://127.0.0.1:{hole}", deploy_token="t" * 20
+    )
+    # It answered once and hangs since.
+    Gateway.objects.filter(pk=hung.pk).update(gateway_id="it", public_key="its", status="healthy")
+    scanner = Scanner()
+    thread = threading.Thread(target=scanner.run)
+    thread.start()
+    try:
+        _until(lambda: Gateway.objects.get(pk=good.pk).status == "healthy")
+        for _ in range(10):
+            create_key(actor=owner, environment=development, name="many")
+        started = time.monotonic()
+        _until(lambda: not Placement.objects.unsettled().filter(gateway=good).exists())
+        assert time.monotonic() - started < 3.0
+        assert Placement.objects.unsettled().filter(gateway=hung).count() == 10
+        leased = Placement.objects.filter(gateway=hung, lease_until__gt=timezone.now()).count()
+        assert leased <= PER_GATEWAY
+    finally:
+        scanner.stop()
+        thread.join(timeout=LEASE.total_seconds())
+        process.kill()
+    assert not thread.is_alive()
+
+
+def _until(true: Callable[[], bool], within_s: float = 15.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
