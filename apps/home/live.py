@@ -30,5 +30,5 @@ def render_home(actor: Actor, identifier: str) -> str:
 
 def now_context(actor: Actor) -> dict[str, Any]:
     """What the template needs; the page renders the same one at first."""
-    steps = first_steps()
+    steps = first_steps(actor)
     return {"overview": overview(actor), "steps": steps, "next_step": next_step(steps)}

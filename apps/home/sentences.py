@@ -64,8 +64,8 @@ _PHRASES = {
     "user.sign-out": "signed out",
     "user.update-profile": "changed the profile of",
 }
-# The actor is what it happened to; naming it twice would only be long.
-_ABOUT_ONESELF = {"user.sign-in", "user.sign-out"}
+# What it happened to is the actor, or has a name that says nothing to a person.
+_NAMELESS = {"signing-key.create", "user.sign-in", "user.sign-out"}
 
 
 _ICONS = {
@@ -110,7 +110,7 @@ def sentence(event: Event) -> Sentence:
     """The event in words."""
     icon = "rocket" if event.action == "environment.deploy" else _ICONS.get(event.resource_type, "bolt")
     who = "Studio" if event.actor_kind == "system" else event.actor_label.partition("@")[0] or event.actor_label
-    what = "" if event.action in _ABOUT_ONESELF else event.resource_label
+    what = "" if event.action in _NAMELESS else event.resource_label
     if event.outcome == "denied":
         return Sentence("shield-x", who, f"was refused {event.action} on", what, str(event.detail.get("reason", "")))
     if event.action == "environment.deploy" and "agent" in event.detail:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from django.urls import reverse
 
 from apps.agents.models import Agent, AgentVersion
+from apps.core.commands import may
 from apps.deployments.models import Deployment
 from apps.deployments.queries import statuses
 from apps.gateways.models import Gateway
@@ -16,14 +17,17 @@ from apps.telemetry.models import ExecutionRollup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from apps.core.actors import Actor
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step.
 
     Attributes:
-        waits: what a step that was begun still waits for; "" otherwise.
         address: where to take it.
+        open: whether it is to be taken, by this actor.
+        waits: what a step that was begun still waits for; "" otherwise.
     """
 
     title: str
@@ -32,14 +36,15 @@ class Step:
     button: str
     address: str
     done: bool
+    open: bool
     waits: str = ""
 
 
-def first_steps() -> Sequence[Step]:
+def first_steps(actor: Actor) -> Sequence[Step]:
     """The steps with what is true of them; empty once an agent of the organization was called."""
     if ExecutionRollup.objects.exists():
         return ()
-    return (_write(), _register(), _deploy(), _call())
+    return (_write(actor), _register(actor), _deploy(), _call())
 
 
 def next_step(steps: Sequence[Step]) -> Step | None:
@@ -47,7 +52,7 @@ def next_step(steps: Sequence[Step]) -> Step | None:
     return next((step for step in steps if not step.done), None)
 
 
-def _write() -> Step:
+def _write(actor: Actor) -> Step:
     published = AgentVersion.objects.exists()
     draft = None if published else Agent.objects.alive().order_by("created_at").first()
     return Step(
@@ -57,11 +62,12 @@ def _write() -> Step:
         "Publish it" if draft else "Write an agent",
         reverse("agents:publish", kwargs={"slug": draft.slug}) if draft else reverse("agents:create"),
         done=published,
+        open=not published and may(actor, "agent.create").allowed,
         waits=f"{draft} is a draft; publish it" if draft else "",
     )
 
 
-def _register() -> Step:
+def _register(actor: Actor) -> Step:
     gateway = Gateway.objects.order_by("-last_seen_at", "created_at").first()
     seen = gateway is not None and gateway.last_seen_at is not None
     return Step(
@@ -71,6 +77,7 @@ def _register() -> Step:
         "See what is wrong" if gateway and not seen else "Register a gateway",
         gateway.get_absolute_url() if gateway and not seen else reverse("gateways:register"),
         done=seen,
+        open=not seen and may(actor, "gateway.register").allowed,
         waits=f"{gateway}: {gateway.status_reason}" if gateway and not seen else "",
     )
 
@@ -89,6 +96,8 @@ def _deploy() -> Step:
         "Follow it" if begun else "Deploy",
         begun.get_absolute_url() if begun else address,
         done=running,
+        # Who may deploy depends on the environment, which is chosen there; the page says what is missing.
+        open=not running,
         waits=f"{begun}: {found[begun.pk].reason}" if begun else "",
     )
 
@@ -102,4 +111,5 @@ def _call() -> Step:
         "Open its page" if deployment else "Make a caller key",
         deployment.get_absolute_url() if deployment else reverse("gateways:create-key"),
         done=False,
+        open=True,
     )

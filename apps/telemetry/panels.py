@@ -25,7 +25,8 @@ def on_agent(request: HttpRequest, agent: Agent) -> dict[str, Any]:
 
 @panel(on="gateway", title="Executions", template="telemetry/panels/activity.html", order=40, action="execution.view")
 def on_gateway(request: HttpRequest, gateway: Gateway) -> dict[str, Any]:
-    return activity_context(actor_of(request), Subject(window_in(request.GET), "gateway", gateway.name))
+    context = activity_context(actor_of(request), Subject(window_in(request.GET), "gateway", gateway.name))
+    return {**context, "cursor": ExecutionCursor.objects.filter(gateway=gateway).first()}
 
 
 @panel(
@@ -34,16 +35,3 @@ def on_gateway(request: HttpRequest, gateway: Gateway) -> dict[str, Any]:
 def on_deployment(request: HttpRequest, deployment: Any) -> dict[str, Any]:
     """Deployments live on a higher floor; of one, only the name of its registration is needed here."""
     return activity_context(actor_of(request), Subject(window_in(request.GET), "registration", deployment.registration))
-
-
-@panel(
-    on="gateway",
-    title="Execution log",
-    template="telemetry/panels/log.html",
-    order=60,
-    action="execution.view",
-    side=True,
-)
-def log_of_gateway(_request: HttpRequest, gateway: Gateway) -> dict[str, Any] | None:
-    cursor = ExecutionCursor.objects.filter(gateway=gateway).first()
-    return {"cursor": cursor} if cursor is not None else None

@@ -13,8 +13,16 @@ function resolved(variable, within) {
   return colour;
 }
 
+// uPlot's table of tick formats: step in seconds, format, and what is added when the year, month, day … changes.
+const DAY = "\n{D} {MMM}";
+const DATES = [
+  [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", DAY, null, DAY, null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}", DAY, null, DAY, null, null, null, 1],
+];
+
 const translucent = (colour, percent) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`;
-const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
@@ -54,6 +62,14 @@ function tooltip(figures, colours, hidden) {
       },
     },
   };
+}
+
+// What stands between two gaps makes no line; it is drawn as a point.
+function lonely(plot, at, shown) {
+  if (!shown) return null;
+  const values = plot.data[at];
+  const there = (index) => values[index] !== null && values[index] !== undefined;
+  return [...values.keys()].filter((index) => there(index) && !there(index - 1) && !there(index + 1));
 }
 
 // uPlot draws what it is given. A stack is drawn as sums, the highest first, so that each covers the one above it.
@@ -108,7 +124,7 @@ class Chart {
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       scales: { x: { range: (_, min, max) => this.span(min, max) }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
-        { ...axis, grid: { show: false }, space: 72 },
+        { ...axis, grid: { show: false }, space: 72, values: DATES },
         { ...axis, size: 52, space: 40, values: (_, ticks) => ticks.map(tick) },
       ],
       series: [{}, ...this.order.map((at) => this.look(series[at], at, colours[at], stacked))],
@@ -132,7 +148,7 @@ class Chart {
       width: bars ? 0 : 1.75,
       fill: bars || stacked ? colour : translucent(colour, 9),
       paths: bars ? window.uPlot.paths.bars({ size: [0.72, 28], radius: stacked ? 0 : 0.15 }) : undefined,
-      points: { show: false },
+      points: { show: !bars, size: 4, fill: colour, filter: lonely },
       spanGaps: false,
     };
   }

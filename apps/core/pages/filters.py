@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import django_filters
 from django import forms
 from django.db.models import Q, QuerySet
+from django_filters.conf import settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,5 +45,8 @@ class FilterSet(django_filters.FilterSet):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for each in self.filters.values():
-            if isinstance(each, django_filters.ChoiceFilter | django_filters.ModelChoiceFilter):
-                each.extra.setdefault("empty_label", f"Any {str(each.label).lower()}")
+            if not isinstance(each, django_filters.ChoiceFilter | django_filters.ModelChoiceFilter):
+                continue
+            # A filter of models brings the library's dashes along where it was given nothing.
+            if each.extra.get("empty_label", settings.EMPTY_CHOICE_LABEL) == settings.EMPTY_CHOICE_LABEL:
+                each.extra["empty_label"] = f"Any {str(each.label).lower()}"
