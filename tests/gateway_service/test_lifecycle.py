@@ -113,7 +113,7 @@ def test_sigterm_lets_running_executions_finish(fresh_gateway: MakeGateway, mode
     answers: list[httpx.Response] = []
     running = threading.Thread(target=lambda: answers.append(gateway.ask(key)))
     running.start()
-    wait_until(lambda: studio.state()["capacity"]["in_flight"] == 1)
+    wait_until(lambda: model.requests)
     gateway.terminate()
     time.sleep(0.3)
     gate.set()

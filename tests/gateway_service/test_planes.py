@@ -27,7 +27,7 @@ def test_a_start_is_cheap_and_nexus_is_loaded_once_there_is_something_to_run(fre
     assert _processor_seconds(gateway.pid) < 2, "it takes about 0.7 s; Nexus would add one to three"
     assert "nexus is loaded" not in gateway.log
     gateway.admin().place(AGENT, agent_release())
-    wait_until(lambda: "nexus is loaded" in gateway.log, timeout_s=60)
+    wait_until(lambda: "nexus is loaded" in gateway.log)
 
 
 def test_the_gateways_environment_cannot_import_django() -> None:

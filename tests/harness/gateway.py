@@ -37,7 +37,7 @@ PYTHON = Path(os.environ.get("KAIZEN_GATEWAY_PYTHON", ROOT / ".venv" / "gateway"
 AGENT = "greeter-test"
 """The registration of tests that have a gateway to themselves."""
 
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 45.0
 
 
@@ -100,7 +100,7 @@ class GatewayProcess:
             "GATEWAY_MODEL_BASE_URL": self.model_base_url,
             "GATEWAY_MODEL_NAME": "a-model",
             "GATEWAY_MODEL_API_KEY": "the-provider-key",
-            "GATEWAY_DRAIN_SECONDS": "10",
+            "GATEWAY_DRAIN_SECONDS": "30",
             **self.extra,
         }
 
@@ -282,7 +282,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     return detail
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Wait for something that becomes true soon."""
     deadline = time.monotonic() + timeout_s
     while not condition():
