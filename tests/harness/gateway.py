@@ -165,7 +165,7 @@ class GatewayProcess:
     def caller(self, key: KeyText | None = None, **options: Any) -> httpx.Client:
         """A client with a gateway key, or with none."""
         headers = {} if key is None else {"Authorization": f"Bearer {key.text}"}
-        return httpx.Client(base_url=self.address, headers=headers, timeout=options.pop("timeout", 30), **options)
+        return httpx.Client(base_url=self.address, headers=headers, timeout=options.pop("timeout", 60), **options)
 
     def ask(self, key: KeyText, message: str = "Hi", *, name: str = AGENT, **members: Any) -> httpx.Response:
         """Execute a registration that takes a message."""
@@ -186,7 +186,7 @@ class Studio:
     def __init__(self, gateway: GatewayProcess) -> None:
         self._gateway = gateway
         self.http = httpx.Client(
-            base_url=gateway.address, headers={"Authorization": f"Bearer {gateway.token}"}, timeout=30
+            base_url=gateway.address, headers={"Authorization": f"Bearer {gateway.token}"}, timeout=60
         )
         self.gateway_id: str = self.state()["gateway_id"]
 
