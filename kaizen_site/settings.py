@@ -324,7 +324,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {},
+    "ENUM_NAME_OVERRIDES": {
+        "AgentState": "apps.agents.serializers.STATES",
+        "RolloutState": "apps.deployments.models.Rollout.State",
+    },
 }
 DJANGO_TABLES2_TEMPLATE = "generic/table.html"
 FORM_RENDERER = "apps.core.forms.TablerRenderer"

@@ -47,6 +47,10 @@ class AgentViewSet(ResourceViewSet[Agent]):
         texts = ("instructions", "input_schema", "output_schema")
         return queryset.defer(*texts) if self.action == "list" else queryset
 
+    def filter_queryset(self, queryset: QuerySet[Agent, Any]) -> QuerySet[Agent, Any]:
+        # One agent is found by its slug alone, also a deleted one: it could not be restored otherwise.
+        return super().filter_queryset(queryset) if self.action == "list" else queryset
+
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         return serializers.AgentSummarySerializer if self.action == "list" else serializers.AgentSerializer
 

@@ -17,6 +17,7 @@ from apps.agents.models import NAME_MAX_LENGTH, NOTE_MAX_LENGTH, Agent, AgentVer
 from apps.core.serializers import StrictSerializer
 from contract.names import SLUG_MAX_LENGTH
 
+STATES = ("draft", "published", "changed", "deleted")
 _SUMMARY = (
     "id", "slug", "name", "description", "model_profile", "memory", "state", "state_reason", "latest_version",
     "published_at", "revision", "created_at", "created_by", "updated_at", "updated_by", "deleted_at",
@@ -128,7 +129,7 @@ class Duplication(TypedSerializer):
 class AgentSummarySerializer(serializers.ModelSerializer[Agent]):
     """An agent in a list, without the texts of its draft."""
 
-    state = serializers.ChoiceField(choices=["draft", "published", "changed", "deleted"], read_only=True)
+    state = serializers.ChoiceField(choices=STATES, read_only=True)
     state_reason = serializers.CharField(read_only=True)
     latest_version = serializers.IntegerField(
         source="latest_number", read_only=True, allow_null=True, help_text="Number of the newest version, if any."

@@ -166,7 +166,7 @@ class AgentEdit(CommandPage):
     def refused(
         self, form: forms.Form | None, error: Invalid | Conflict | QuotaExceeded | GatewayUnavailable
     ) -> HttpResponse:
-        """When somebody else saved meanwhile, nothing that was typed is lost: show what differs, and let it be saved."""
+        """When somebody else saved meanwhile, nothing typed is lost: show what differs, and let it be saved again."""
         assert isinstance(form, EditAgentForm)
         current = Agent.objects.alive().filter(pk=self.object.pk).first()
         if not isinstance(error, Conflict) or current is None:
