@@ -16,3 +16,8 @@ urlpatterns = [
     path("", include("apps.home.urls")),
     path("api/v1/", include("kaizen_site.urls_api")),
 ]
+
+handler400 = "apps.core.error_views.bad_request"
+handler403 = "apps.core.error_views.permission_denied"
+handler404 = "apps.core.error_views.page_not_found"
+handler500 = "apps.core.error_views.server_error"

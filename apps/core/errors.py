@@ -79,6 +79,18 @@ class QuotaExceeded(StudioError):
     code, status, title = "quota-exceeded", 429, "Limit reached"
 
 
+class Suspended(StudioError):
+    """The organization is closed for its members, with a reason."""
+
+    code, status, title = "organization-suspended", 403, "Organization suspended"
+
+
+class NotReady(StudioError):
+    """What is asked for exists, but is not in a state to be used."""
+
+    code, status, title = "not-ready", 503, "Not available right now"
+
+
 class GatewayUnavailable(StudioError):
     """A gateway did not answer, or not as agreed."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.middleware.common import CommonMiddleware
 from django.shortcuts import render
 
 from apps.core.errors import Denied, StudioError, Unauthenticated
@@ -45,11 +46,26 @@ class BodyLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         declared = request.META.get("CONTENT_LENGTH") or "0"
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        if not declared.isdigit():
+        if not (declared.isascii() and declared.isdigit()):
             return problem_or_page(request, 400, "bad-request", "Content-Length is not a number.")
         if int(declared) > limit:
             return problem_or_page(request, 413, "too-large", f"The body is larger than {limit // 1024} KiB.")
         return self.get_response(request)
+
+
+class PathMiddleware(CommonMiddleware):
+    """Django's redirect to the address with a slash, for reading only: a redirected POST would arrive without its body.
+
+    A path with a NUL character leads nowhere; PostgreSQL would refuse to look for it.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]  # wider in truth
+        if "\x00" in request.path:
+            return problem_or_page(request, 404, "not-found", "There is nothing at this address.")
+        return super().process_request(request)
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
 
 
 class ErrorPageMiddleware:

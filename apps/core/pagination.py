@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ValidationError
+from django.db import DataError
 from rest_framework import pagination
+<<<<<<< mine
+from rest_framework.exceptions import NotFound
+from rest_framework.filters import OrderingFilter
+=======
 
 from apps.core.errors import Invalid
+>>>>>>> theirs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +29,13 @@ class CursorPagination(pagination.CursorPagination):
     max_page_size = 200
     page_size_query_param = "page_size"
     ordering = "-created_at"
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (ValidationError, ValueError, DataError):
+            # A cursor that was made up: its position is no value of the column that orders the list.
+            raise NotFound(self.invalid_cursor_message) from None
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
         ordering: str | Sequence[str] | None = (

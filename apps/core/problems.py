@@ -84,8 +84,11 @@ def _from_drf(exception: exceptions.APIException) -> Response:
 def _flatten(detail: Any, path: str = "") -> list[tuple[str, list[str]]]:
     """DRF's nested error structure as `(path, messages)`, with paths such as `limits.timeout_s`."""
     if isinstance(detail, dict):
-        pairs = [(f"{path}.{key}".strip("."), value) for key, value in detail.items()]
-        return [found for key, value in pairs for found in _flatten(value, "" if key == "non_field_errors" else key)]
+        return [found for key, value in detail.items() for found in _flatten(value, _under(path, str(key)))]
     if isinstance(detail, list) and any(isinstance(item, dict) for item in detail):
         return [found for index, item in enumerate(detail) for found in _flatten(item, f"{path}[{index}]")]
     return [(path, [str(item) for item in detail] if isinstance(detail, list) else [str(detail)])]
+
+
+def _under(path: str, key: str) -> str:
+    return path if key == "non_field_errors" else f"{path}.{key}".strip(".")

@@ -10,7 +10,7 @@ from django.core.exceptions import DisallowedHost
 from django.db import connection
 from django_tenants.utils import get_public_schema_name
 
-from apps.core.errors import NotFound
+from apps.core.errors import NotFound, StudioError
 from apps.core.middleware import problem_or_page
 from apps.core.tenancy import require_schema
 from apps.tenants.models import Organization
@@ -34,6 +34,10 @@ class TenantMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         connection.set_schema_to_public()  # type: ignore[attr-defined]  # django-tenants' wrapper
+        if request.path == settings.KAIZEN_HEALTH_PATH:
+            # A load balancer asks by address, and asks most when the table of host names cannot be read.
+            request.urlconf = settings.PUBLIC_SCHEMA_URLCONF
+            return self.get_response(request)
         try:
             organization = organization_at(_hostname(request))
         except (NotFound, DisallowedHost):
@@ -56,7 +60,10 @@ class TenantMiddleware:
             return problem_or_page(request, 403, "organization-suspended", reason)
         if organization.status == Organization.Status.PROVISIONING:
             return _retry_later(problem_or_page(request, 503, "provisioning", "This organization is being set up."))
-        require_schema(organization.schema_name)
+        try:
+            require_schema(organization.schema_name)
+        except StudioError as error:
+            return _retry_later(problem_or_page(request, 503, "not-ready", error.message))
         connection.set_tenant(organization)  # type: ignore[attr-defined]
         return self.get_response(request)
 
