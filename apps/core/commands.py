@@ -123,7 +123,11 @@ _completion: ContextVar[Callable[[Any], None] | None] = ContextVar("kaizen_compl
 
 
 def command(
-    action: str, *, on: str | None = None, open: bool = False, why: str = ""  # noqa: A002
+    action: str,
+    *,
+    on: str | None = None,
+    open: bool = False,  # noqa: A002
+    why: str = "",
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function as the door to one kind of change.
 
