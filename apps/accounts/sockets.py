@@ -16,10 +16,10 @@ from django.utils.crypto import constant_time_compare
 
 from apps.accounts.models import User
 from apps.core.actors import Actor
-from apps.core.errors import NotFound, Unauthenticated
+from apps.core.errors import StudioError, Unauthenticated
 from apps.core.tenancy import tenant
 from apps.tenants.models import Organization
-from apps.tenants.queries import organization_at
+from apps.tenants.queries import organization_at, require_active
 
 _Scope = dict[str, Any]
 _Application = Callable[[_Scope, Any, Any], Awaitable[None]]
@@ -28,8 +28,8 @@ _Application = Callable[[_Scope, Any, Any], Awaitable[None]]
 class SocketGate:
     """Puts `schema` and `actor_now` on the scope, or a `refusal` (close code, reason) that the consumer sends.
 
-    `actor_now()` re-reads the session, so that a socket outlives neither sign-out nor deactivation. It must be called
-    inside the organization's schema.
+    `actor_now()` re-reads the session, so that a socket outlives neither sign-out nor deactivation nor suspension. It
+    must be called inside the organization's schema.
     """
 
     def __init__(self, application: _Application) -> None:
@@ -42,15 +42,11 @@ class SocketGate:
             organization = await database_sync_to_async(organization_at)(_hostname(headers))
             scope["refusal"] = _refusal(organization, headers)
             if scope["refusal"] is None:
-                key = _session_key(headers)
-                address = str((scope.get("client") or ("",))[0])
-                scope["schema"] = organization.schema_name
-                scope["actor_now"] = lambda: actor_of_session(key, address)
+                scope["actor_now"] = _actor_now(organization.schema_name, scope, headers)
                 await database_sync_to_async(_try)(organization.schema_name, scope["actor_now"])
-        except NotFound as error:
-            scope["refusal"] = (4404, error.message[:120])
-        except Unauthenticated as error:
-            scope["refusal"] = (4401, error.message[:120])
+                scope["schema"] = organization.schema_name
+        except StudioError as error:
+            scope["refusal"] = (4000 + error.status, error.message)
         await self.application(scope, receive, send)
 
 
@@ -66,7 +62,7 @@ def _refusal(organization: Organization, headers: dict[str, str]) -> tuple[int, 
     if organization.schema_name == "public":
         return 4404, "There are no sockets on the public site."
     if organization.status != Organization.Status.ACTIVE:
-        return 4403, f"This organization is {organization.status}. {organization.reason}"[:120]
+        return 4403, f"This organization is {organization.status}. {organization.reason}"
     return None
 
 
@@ -76,6 +72,17 @@ def _session_key(headers: dict[str, str]) -> str:
     except CookieError:
         return ""
     return morsel.value if morsel else ""
+
+
+def _actor_now(schema: str, scope: _Scope, headers: dict[str, str]) -> Callable[[], Actor]:
+    key = _session_key(headers)
+    address = str((scope.get("client") or ("",))[0])
+
+    def actor_now() -> Actor:
+        require_active(schema)
+        return actor_of_session(key, address)
+
+    return actor_now
 
 
 def _try(schema: str, actor_now: Callable[[], Actor]) -> None:

@@ -11,8 +11,8 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.db import DatabaseError
 
-from apps.core.errors import Denied, NotFound, StudioError, Unauthenticated
-from apps.core.live import Fragment, fragments, group_name
+from apps.core.errors import NotFound, StudioError
+from apps.core.live import Fragment, access_group, fragments, group_name
 from apps.core.tenancy import tenant
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 # Close codes of ours repeat the HTTP status that the same refusal would have, after 4000 (RFC 6455 leaves them to us).
 _REREAD_EVERY_S = 5.0
+_LONGEST_REASON = 123
 
 
 class TenantConsumer(AsyncJsonWebsocketConsumer):
@@ -36,27 +37,49 @@ class TenantConsumer(AsyncJsonWebsocketConsumer):
 
     schema: str
 
+    async def websocket_connect(self, message: dict[str, Any]) -> None:
+        if "schema" in self.scope:
+            self.groups = [access_group(self.scope["schema"])]
+        await super().websocket_connect(message)
+
     async def connect(self) -> None:
         """Accept first, so that a refusal reaches the browser as a close code it can read."""
         await self.accept()
         refusal = self.scope.get("refusal")
         if refusal is not None:
-            await self.close(*refusal)
+            await self.close_saying(*refusal)
             return
         self.schema = self.scope["schema"]
         try:
             await self.opened()
         except StudioError as error:
-            await self.close(4000 + error.status, error.message[:120])
+            await self.close_saying(4000 + error.status, error.message)
 
     async def opened(self) -> None:
         """What a consumer does once the socket stands."""
+
+    async def access_changed(self, message: dict[str, Any]) -> None:
+        """Somebody lost a session, a role, or the organization: end the socket if it was this one."""
+        try:
+            await self.in_tenant(lambda _actor: None)
+        except StudioError as error:
+            await self.close_saying(4000 + error.status, error.message)
+
+    async def close_saying(self, code: int, reason: str) -> None:
+        """Close with a reason, cut to what a close frame holds (RFC 6455, 5.5: 125 bytes with the code)."""
+        await self.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        """Binary frames are no part of any of our protocols."""
+        if text_data:
+            await super().receive(text_data=text_data, **kwargs)
 
     async def in_tenant(self, function: Callable[[Actor], T]) -> T:
         """Run `function(actor)` in a thread, inside the organization's schema, as the session's user *of this moment*.
 
         Raises:
             Unauthenticated: the session ended or the user was deactivated since.
+            Suspended: the organization was suspended since.
         """
         answer: T = await database_sync_to_async(self._enter)(function)
         return answer
@@ -71,6 +94,13 @@ class TenantConsumer(AsyncJsonWebsocketConsumer):
             return await super().decode_json(text_data)
         except ValueError:
             return None
+
+
+class NoSuchSocket(TenantConsumer):
+    """What stands at every path that leads nowhere; without it a stranger could fill the log with tracebacks."""
+
+    async def opened(self) -> None:
+        raise NotFound("There is no socket at this address.")
 
 
 class LiveConsumer(TenantConsumer):
@@ -102,6 +132,10 @@ class LiveConsumer(TenantConsumer):
     async def hint(self, message: dict[str, Any]) -> None:
         self._wake.set()
 
+    async def access_changed(self, message: dict[str, Any]) -> None:
+        # Rendering asks for the session and for the permission.
+        self._wake.set()
+
     async def _refresh(self) -> None:
         while True:
             with suppress(TimeoutError):
@@ -111,9 +145,9 @@ class LiveConsumer(TenantConsumer):
             self._wake.clear()
             try:
                 await self._send()
-            except (Denied, NotFound, Unauthenticated) as error:
+            except StudioError as error:
                 await self.send_json({"gone": True, "reason": error.message})
-                await self.close(4000 + error.status, error.message[:120])
+                await self.close_saying(4000 + error.status, error.message)
                 return
             except DatabaseError as error:
                 # The database restarts now and then; the next tick reads again.

@@ -55,29 +55,44 @@ def group_name(schema: str, resource_type: str) -> str:
     return f"live.{schema}.{resource_type}"
 
 
+def access_group(schema: str) -> str:
+    """The channel group of every socket of a tenant, told when somebody may have lost access."""
+    return f"access.{schema}"
+
+
 def hint(resource_type: str) -> None:
     """Tell viewers, after the present transaction commits, that something of this type changed."""
-    schema = current_schema()
-    transaction.on_commit(lambda: _courier.offer((schema, resource_type)), robust=True)
+    _offer_on_commit(group_name(current_schema(), resource_type), "hint")
+
+
+def recheck_access(schema: str = "") -> None:
+    """Let the open sockets of a tenant (the present one) ask, after the commit, whether their user may still be there.
+
+    They ask every few seconds anyway; this makes the end of a session, a role or an organization immediate.
+    """
+    _offer_on_commit(access_group(schema or current_schema()), "access.changed")
+
+
+def _offer_on_commit(group: str, kind: str) -> None:
+    transaction.on_commit(lambda: _courier.offer((group, kind)), robust=True)
 
 
 _thread = threading.local()
 
 
-def _send(place: tuple[str, str]) -> None:
+def _send(hint: tuple[str, str]) -> None:
     """Send one hint from the courier's thread, which keeps an event loop and with it the layer's connection.
 
     Raises:
         TimeoutError, and whatever the layer raises: consumers re-read every few seconds anyway.
     """
-    schema, resource_type = place
+    group, kind = hint
     layer = get_channel_layer()
     if layer is None:
         return
     if not hasattr(_thread, "runner"):
         _thread.runner = asyncio.Runner()
-    message = {"type": "hint", "resource": resource_type}
-    _thread.runner.run(asyncio.wait_for(layer.group_send(group_name(schema, resource_type), message), _SEND_S))
+    _thread.runner.run(asyncio.wait_for(layer.group_send(group, {"type": kind}), _SEND_S))
 
 
 _courier = Courier("live", _send)

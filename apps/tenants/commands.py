@@ -8,6 +8,7 @@ from django.db import transaction
 
 from apps.core.commands import command
 from apps.core.errors import Conflict, Invalid
+from apps.core.live import recheck_access
 from apps.tenants.models import Organization
 from apps.tenants.queries import forget_hosts
 
@@ -32,6 +33,7 @@ def suspend(*, actor: Actor, organization: Organization, reason: str) -> Organiz
     organization.status, organization.reason = Organization.Status.SUSPENDED, reason.strip()[:300]
     organization.save(update_fields=["status", "reason"])
     transaction.on_commit(forget_hosts)
+    recheck_access(organization.schema_name)
     return organization
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from apps.core.errors import NotFound
+from apps.core.errors import NotFound, Suspended
 from apps.core.tenancy import public
 from apps.tenants.models import Domain, Organization
 
@@ -35,6 +35,21 @@ def organization_at(hostname: str) -> Organization:
         _cache[hostname] = (now + _CACHE_S, domain.tenant)
     organization: Organization = domain.tenant
     return organization
+
+
+def require_active(schema: str) -> None:
+    """Refuse what members do while their organization is closed; read from the row, for what lives long.
+
+    Raises:
+        Suspended: with the reason.
+        NotFound: the organization is gone.
+    """
+    with public():
+        organization = Organization.objects.filter(schema_name=schema).first()
+    if organization is None:
+        raise NotFound("There is no organization at this address.")
+    if organization.status != Organization.Status.ACTIVE:
+        raise Suspended(f"This organization is {organization.status}. {organization.reason}")
 
 
 def forget_hosts() -> None:
