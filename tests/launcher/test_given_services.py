@@ -11,7 +11,7 @@ from tests.harness.launcher import Terminal
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(
         postgresql_binaries() is None or shutil.which("redis-server") is None,
         reason="needs Debian's packages postgresql and redis-server",
@@ -23,7 +23,7 @@ def test_given_services_replace_the_embedded_ones(terminal: Terminal) -> None:
     with given_postgresql() as database, given_redis() as broker:
         terminal.variables |= {**database, **broker}
         launched = terminal.start()
-        launched.wait_for("running; Ctrl-C stops it", within=150)
+        launched.wait_for("running; Ctrl-C stops it", within=240)
         panel = terminal.panel()
         started = terminal.left_behind()
         code = launched.interrupt()

@@ -90,6 +90,19 @@ def test_down_without_anything_running_says_so(terminal: Terminal) -> None:
     assert "is not running" in done.stderr
 
 
+def test_damaged_secrets_are_reported_and_reset_gets_rid_of_them(terminal: Terminal) -> None:
+    terminal.folder.create()
+    terminal.folder.secrets.write_text("{")
+
+    up = terminal.run("up")
+    reset = terminal.run("reset", CONFIRM="yes")
+
+    assert up.returncode == 1
+    assert "environment.json is damaged" in up.stderr
+    assert reset.returncode == 0
+    assert not terminal.folder.path.exists()
+
+
 def test_reset_asks(terminal: Terminal) -> None:
     terminal.folder.create()
     terminal.folder.secrets.write_text("{}")
