@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ValidationError
 from django.db import DataError
 from rest_framework import pagination
-<<<<<<< mine
 from rest_framework.exceptions import NotFound
-from rest_framework.filters import OrderingFilter
-=======
 
 from apps.core.errors import Invalid
->>>>>>> theirs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
