@@ -103,7 +103,9 @@ class CommandPage(ObjectPage):
     def get_form(self) -> forms.Form | None:
         if self.form_class is None:
             return None
-        return self.form_class(self.request.POST or None, **self.form_arguments())
+        # Not `POST or None`: a submission that leaves every field out is a submission all the same.
+        submitted = self.request.POST if self.request.method == "POST" else None
+        return self.form_class(submitted, **self.form_arguments())
 
     def form_arguments(self) -> dict[str, Any]:
         """Further arguments of the form: a form that offers choices of the organization takes them here."""
