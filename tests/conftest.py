@@ -7,8 +7,6 @@ that is rolled back, as the application's role. A test whose other processes or 
 
 from __future__ import annotations
 
-import itertools
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from tests.harness.world import Api, Inhabited
 
 ROOT = Path(__file__).resolve().parent.parent
-_live_numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,21 +78,7 @@ def api_for(acme: Inhabited) -> Callable[[str], Api]:
 @pytest.fixture
 def live_organization(installation: dict[str, Inhabited], django_db_blocker: Any) -> Iterator[Inhabited]:
     """An organization whose rows are committed and seen by every process and thread; dropped at the end."""
-    from django.db import connection, connections
+    from tests.harness.world import settled
 
-    from apps.tenants.models import DueWork
-    from apps.tenants.provisioning import drop
-    from apps.tenants.queries import forget_hosts
-    from tests.harness.world import inhabit
-
-    with django_db_blocker.unblock():
-        inhabited = inhabit(f"live{os.getpid()}x{next(_live_numbers)}")
-        connection.set_tenant(inhabited.organization)  # type: ignore[attr-defined]
+    with django_db_blocker.unblock(), settled() as inhabited:
         yield inhabited
-        connection.set_schema_to_public()  # type: ignore[attr-defined]
-        drop(inhabited.organization)
-        DueWork.objects.filter(schema_name=inhabited.schema).delete()
-        inhabited.organization.domains.all().delete()
-        type(inhabited.organization).objects.filter(pk=inhabited.organization.pk).delete()
-        forget_hosts()
-        connections.close_all()

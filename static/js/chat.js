@@ -2,7 +2,7 @@
 // What a model writes is shown as text and never interpreted.
 
 const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 15000;
+const LONGEST_WAIT_MS = 8000;
 const CODES_THAT_END = new Map([
   [4401, "You have been signed out. Reload the page to sign in again."],
   [4403, "You may not talk to this agent."],

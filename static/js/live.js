@@ -2,7 +2,7 @@
 // The server sends the region's inner HTML; what the person is doing in it (focus, typed text, open menus) survives.
 
 const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 15000;
+const LONGEST_WAIT_MS = 8000;
 // The server says something every five seconds; a socket that is silent for longer is dead without knowing it.
 const SILENCE_MS = 20000;
 const CODES_THAT_END = new Map([

@@ -170,7 +170,9 @@ def test_a_higher_app_adds_panels_that_need_their_own_permission(
     def shown(_: HttpRequest, person: User) -> dict[str, str]:
         return {"warning": f"panel of {person.email}"}
 
-    panel(on="person", title="Late", template="components/secret.html", order=2)(lambda *_: {"warning": "the later panel"})
+    panel(on="person", title="Late", template="components/secret.html", order=2)(
+        lambda *_: {"warning": "the later panel"}
+    )
     panel(on="person", title="Early", template="components/secret.html", order=1)(shown)
     panel(on="person", title="Hidden", template="components/secret.html", action="user.create")(
         lambda *_: {"warning": "for those who may create"}

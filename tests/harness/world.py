@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from django.contrib.auth.hashers import make_password
-from django.db import connection
+from django.db import connection, connections
 from django.test import Client
 from django_tenants.utils import schema_context
 
@@ -17,8 +19,11 @@ from apps.accounts.commands import create_organization, create_token, create_use
 from apps.accounts.models import User
 from apps.core.actors import Actor
 from apps.core.tenancy import public
-from apps.tenants.models import Organization
+from apps.tenants.models import DueWork, Organization
+from apps.tenants.provisioning import drop
+from apps.tenants.queries import forget_hosts
 
+_numbers = itertools.count(1)
 PASSWORD = "a long enough passphrase"
 ROLES = ("owner", "admin", "builder", "approver", "viewer")
 
@@ -119,3 +124,20 @@ def inhabit(slug: str) -> Inhabited:
 @cache
 def _password_hash() -> str:
     return make_password(PASSWORD)
+
+
+@contextmanager
+def settled() -> Iterator[Inhabited]:
+    """An organization of one's own, committed, for as long as the block lasts; the block runs inside its schema."""
+    inhabited = inhabit(f"live{os.getpid()}x{next(_numbers)}")
+    connection.set_tenant(inhabited.organization)  # type: ignore[attr-defined]
+    try:
+        yield inhabited
+    finally:
+        connection.set_schema_to_public()  # type: ignore[attr-defined]
+        drop(inhabited.organization)
+        DueWork.objects.filter(schema_name=inhabited.schema).delete()
+        inhabited.organization.domains.all().delete()
+        Organization.objects.filter(pk=inhabited.organization.pk).delete()
+        forget_hosts()
+        connections.close_all()

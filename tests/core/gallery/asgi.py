@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 from typing import Any
 
 import django
@@ -17,6 +18,8 @@ from apps.accounts.sockets import SocketGate  # noqa: E402
 from apps.core.consumers import TenantConsumer  # noqa: E402
 from kaizen_site.routing import websocket_urlpatterns  # noqa: E402
 
+# A socket may come before the first page, and its fragment must be registered by then.
+import_module("tests.core.gallery.views")
 SLOWLY_S = 0.05
 
 
