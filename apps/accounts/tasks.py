@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import structlog
 from celery import shared_task
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
 from kombu.exceptions import OperationalError
 
 from apps.accounts.commands import found
+from apps.core.errors import StudioError
 from apps.core.tenancy import public
 from apps.tenants.models import Organization
 
@@ -17,13 +20,27 @@ log = structlog.get_logger(__name__)
 def found_pending() -> int:
     """Found every organization that waits for its schema. Sent on commit, and by beat in case that hint was lost.
 
-    Runs on the `owner` queue, whose workers have the owner's database role.
+    Runs on the `owner` queue, whose workers have the owner's database role. One that cannot be founded says why, is
+    tried again at the next beat, and keeps no other waiting.
+
+    Returns:
+        How many were founded.
     """
     with public():
         pending = list(Organization.objects.filter(status=Organization.Status.PROVISIONING))
-    for organization in pending:
+    return sum(_try(organization) for organization in pending)
+
+
+def _try(organization: Organization) -> bool:
+    try:
         found(organization)
-    return len(pending)
+    except (StudioError, DatabaseError, OSError, ImproperlyConfigured) as error:
+        log.exception("founding_failed", organization=organization.slug)
+        reason = f"Not set up yet: {error}"[:300]
+        with public():
+            Organization.objects.filter(pk=organization.pk).update(reason=reason)
+        return False
+    return True
 
 
 def request_founding() -> None:

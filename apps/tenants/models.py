@@ -35,6 +35,12 @@ class Organization(TenantMixin):
     status = models.CharField(max_length=20, choices=Status, default=Status.PROVISIONING)
     reason = models.CharField(max_length=300, blank=True, help_text="Why it has this status, for its members to read.")
     owner_email = models.EmailField(blank=True, help_text="Whoever becomes the first owner.")
+    template_digest = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="The template that its schema was last brought up to.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,9 @@ from apps.tenants.models import Organization, SchemaTemplate
 from apps.tenants.owner import application_role, owner_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from django.db.backends.utils import CursorWrapper
 
 TEMPLATE: str = settings.TENANT_TEMPLATE_SCHEMA
 # Tables to which the application may only add. The trigger refuses a change too; the grant holds also without it.
@@ -109,18 +112,61 @@ def postgresql_program(name: str) -> Path:
     return program
 
 
+_DOLLARS = r"\$(?:[A-Za-z_]\w*)?\$"
+_QUOTED = re.compile(rf"'[^']*'|({_DOLLARS}).*?\1", re.DOTALL)
+_QUOTE = re.compile(rf"'|{_DOLLARS}")
+_FOR_PSQL_ONLY = ("\\", "--", "SET ", "SELECT pg_catalog.set_config")
+
+
 def _replayable(dump: str) -> str:
-    """Strip what is for psql only, or would change the session that replays it (see `stack` notes in docs)."""
-    lines = [
-        line
-        for line in dump.splitlines()
-        if not line.startswith(("\\restrict", "\\unrestrict", "SET ", "SELECT pg_catalog.set_config", "--"))
-    ]
-    return re.sub(r"\n{2,}", "\n", "\n".join(lines))
+    """The dump's statements, without what is for psql only or would change the session that replays it.
+
+    Such lines are only dropped between statements: the text of a row or the body of a function may begin like one.
+    """
+    kept: list[str] = []
+    statement = ""
+    for line in dump.splitlines():
+        if not statement and (not line or line.startswith(_FOR_PSQL_ONLY)):
+            continue
+        statement += f"{line}\n"
+        if _is_whole(statement):
+            kept.append(statement)
+            statement = ""
+    return "".join(kept) + statement
+
+
+def _is_whole(statement: str) -> bool:
+    bare = _QUOTED.sub("", statement)
+    return bare.endswith(";\n") and _QUOTE.search(bare) is None
+
+
+@contextmanager
+def founding(organization: Organization) -> Iterator[None]:
+    """Keep every other process from founding the same organization meanwhile; they wait. Needs the owner role."""
+    with _locked(f"founding {organization.schema_name}"):
+        yield
+
+
+@contextmanager
+def migrating() -> Iterator[None]:
+    """Keep every other process from migrating the installation meanwhile; they wait. Needs the owner role."""
+    with _locked("migrating the installation"):
+        yield
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Hold an advisory lock of the owner's session, which ends with the session if the process dies."""
+    with owner_connection().cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
 
 def provision(organization: Organization) -> None:
-    """Make the organization's schema and open it, in one transaction of the owner role. Safe to repeat.
+    """Make the organization's schema, in one transaction of the owner role. Safe to repeat.
 
     Raises:
         Conflict: the template has not been made, or the name of a schema is not fit to be one.
@@ -128,30 +174,29 @@ def provision(organization: Organization) -> None:
     schema = organization.schema_name
     if not re.fullmatch(r"t_[a-z0-9_]{1,60}", schema):
         raise Conflict(f"“{schema}” is no name for a tenant's schema.")
+    digest = template_digest()
     owner = owner_connection()
     with transaction.atomic(using=owner.alias), owner.cursor() as cursor:
-        cursor.execute("SELECT status FROM public.tenants_organization WHERE schema_name = %s FOR UPDATE", [schema])
-        row = cursor.fetchone()
-        if row is None or row[0] != Organization.Status.PROVISIONING:
+        cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", [schema])
+        if cursor.fetchone()[0]:
             return
-        cursor.execute("SELECT sql FROM public.tenants_schematemplate WHERE digest = %s", [template_digest()])
+        cursor.execute("SELECT sql FROM public.tenants_schematemplate WHERE digest = %s", [digest])
         template = cursor.fetchone()
         if template is None:
             raise Conflict("The schema template is not of these migrations; run `manage.py migrate_installation`.")
         cursor.execute(template[0].replace(TEMPLATE, schema))
         grant(cursor, schema)
         cursor.execute(
-            "UPDATE public.tenants_organization SET status = 'active', reason = '' WHERE schema_name = %s", [schema]
+            "UPDATE public.tenants_organization SET template_digest = %s WHERE schema_name = %s", [digest, schema]
         )
-        # The dump's statements run with an empty search path of their own making; the next user must not inherit it.
-        owner.set_schema_to_public()  # type: ignore[attr-defined]
-    organization.refresh_from_db()
 
 
-def grant(cursor: object, schema: str) -> None:
+def grant(cursor: CursorWrapper, schema: str) -> None:
     """Give the application role what it needs in a schema, and no more."""
     names = {"schema": sql.Identifier(schema), "role": sql.Identifier(application_role())}
     statements = [
+        # Up to PostgreSQL 14, everybody may create in `public`.
+        "REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}",
         "GRANT USAGE ON SCHEMA {schema} TO {role}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
         "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}",
@@ -163,7 +208,7 @@ def grant(cursor: object, schema: str) -> None:
         ),
     ]
     for statement in statements:
-        cursor.execute(sql.SQL(statement).format(**names))  # type: ignore[attr-defined]
+        cursor.execute(sql.SQL(statement).format(**names))
 
 
 def drop(organization: Organization) -> None:

@@ -1,6 +1,6 @@
 """Changes to people, their roles and tokens, and the founding of organizations."""
 
-from apps.accounts.commands.organizations import create_organization, found
+from apps.accounts.commands.organizations import check_new_organization, create_organization, found
 from apps.accounts.commands.tokens import create_token, revoke_token
 from apps.accounts.commands.users import (
     change_role,
@@ -13,6 +13,7 @@ from apps.accounts.commands.users import (
 
 __all__ = [
     "change_role",
+    "check_new_organization",
     "create_organization",
     "create_token",
     "create_user",

@@ -16,7 +16,7 @@ from apps.core.errors import Conflict, Invalid
 from apps.core.ports import founding_steps
 from apps.core.tenancy import public, tenant
 from apps.tenants.models import SLUG, Domain, Organization
-from apps.tenants.provisioning import provision, schema_name_of
+from apps.tenants.provisioning import founding, provision, schema_name_of
 from apps.tenants.queries import forget_hosts
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ def create_organization(*, actor: Actor, slug: str, name: str, owner_email: str,
         Conflict: the address is taken.
     """
     slug = slug.strip().lower()
-    _check(slug, name, owner_email)
+    check_new_organization(slug, name, owner_email)
     schema = schema_name_of(slug)
     try:
         with transaction.atomic():
@@ -49,24 +49,36 @@ def create_organization(*, actor: Actor, slug: str, name: str, owner_email: str,
 def found(organization: Organization, *, password: str | None = None) -> User:
     """Make the schema and the first owner of a reserved organization. Needs the owner role; safe to repeat.
 
-    Each step is complete in itself: a crash in between is picked up by the next run.
+    It opens last, so that a crash in between leaves an organization that waits, which the next run takes up.
     """
-    with public():
-        provision(organization)
-    forget_hosts()
-    with tenant(organization.schema_name):
-        first = User.objects.filter(groups=Group.objects.get(name=OWNER)).order_by("date_joined").first()
-        if first is None:
-            first = create_user(
-                actor=Actor.system("founding"), email=organization.owner_email, role=OWNER, password=password
+    schema = organization.schema_name
+    with founding(organization):
+        with public():
+            provision(organization)
+        with tenant(schema):
+            first = User.objects.filter(groups=Group.objects.get(name=OWNER)).order_by("date_joined").first()
+            if first is None:
+                first = create_user(
+                    actor=Actor.system("founding"), email=organization.owner_email, role=OWNER, password=password
+                )
+            for step in founding_steps:
+                step()
+        with public():
+            Organization.objects.filter(pk=organization.pk, status=Organization.Status.PROVISIONING).update(
+                status=Organization.Status.ACTIVE, reason=""
             )
-            log.info("organization_founded", organization=organization.slug)
-        for step in founding_steps:
-            step()
+            organization.refresh_from_db()
+    forget_hosts()
+    log.info("organization_founded", organization=organization.slug)
     return first
 
 
-def _check(slug: str, name: str, owner_email: str) -> None:
+def check_new_organization(slug: str, name: str, owner_email: str) -> None:
+    """Whether an organization may be called so.
+
+    Raises:
+        Invalid: with a message for each field that is not acceptable.
+    """
     fields: dict[str, list[str]] = {}
     try:
         SLUG(slug)
@@ -74,11 +86,17 @@ def _check(slug: str, name: str, owner_email: str) -> None:
         fields["slug"] = list(error.messages)
     if slug in RESERVED:
         fields["slug"] = [f"“{slug}” is reserved."]
-    if not name.strip():
-        fields["name"] = ["Give the organization a name."]
+    if not 0 < len(name.strip()) <= _longest("name"):
+        fields["name"] = [f"Give the organization a name of at most {_longest('name')} characters."]
     try:
         validate_email(owner_email.strip())
     except ValidationError as error:
         fields["owner_email"] = list(error.messages)
+    if len(owner_email.strip()) > _longest("owner_email"):
+        fields["owner_email"] = [f"An email address has at most {_longest('owner_email')} characters."]
     if fields:
         raise Invalid(fields=fields)
+
+
+def _longest(field: str) -> int:
+    return int(Organization._meta.get_field(field).max_length or 0)
