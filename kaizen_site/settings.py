@@ -90,7 +90,7 @@ _BOTH = [
 SHARED_APPS = [
     "django_tenants",
     "apps.tenants",
-    "django.contrib.admin",
+    "apps.accounts.admin_config.OperatorsAdminConfig",
     "django.contrib.staticfiles",
     "pgtrigger",
     *_BOTH,

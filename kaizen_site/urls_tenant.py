@@ -1,11 +1,14 @@
 """URLs of an organization's host."""
 
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from apps.core.health import healthz
 
 urlpatterns = [
     path("healthz", healthz),
+    # An address is vouched for by whoever added the member; allauth's page to change it would be a way around that.
+    path("accounts/email/", RedirectView.as_view(pattern_name="accounts:profile"), name="account_email"),
     path("accounts/", include("allauth.urls")),
     path("", include("apps.accounts.urls")),
     path("", include("apps.audit.urls")),

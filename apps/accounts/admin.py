@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from allauth.account.models import EmailAddress
@@ -16,22 +17,24 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.template.response import TemplateResponse
 
-from apps.accounts.commands import create_organization
+from apps.accounts.commands import check_new_organization, create_organization
 from apps.accounts.models import User
+from apps.accounts.signals import record_password_change
 from apps.accounts.tasks import request_founding
 from apps.core.admin import AuditedModelAdmin
-from apps.core.errors import StudioError
+from apps.core.commands import may
+from apps.core.errors import Invalid, StudioError
 from apps.core.requests import actor_of
 from apps.tenants import commands as tenants
 from apps.tenants.models import Domain, Organization
+from apps.tenants.queries import forget_hosts
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
 
-admin.site.site_header = "Kaizen Studio operators"
-admin.site.site_title = "Kaizen Studio"
-admin.site.index_title = "This installation"
+# RFC 1123, 2.1: labels of letters, digits and inner hyphens.
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 for _model in (EmailAddress, Group):
     admin.site.unregister(_model)
 
@@ -48,11 +51,18 @@ class OrganizationForm(forms.ModelForm[Organization]):
         if "owner_email" in self.fields:
             self.fields["owner_email"].required = True
 
-    def clean_slug(self) -> str:
-        slug: str = self.cleaned_data["slug"]
-        if not self.instance.pk and Domain.objects.filter(domain=f"{slug}.{settings.KAIZEN_BASE_DOMAIN}").exists():
-            raise ValidationError(f"The address “{slug}” is taken.")
-        return slug
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        slug = str(cleaned.get("slug", ""))
+        try:
+            check_new_organization(slug, str(cleaned.get("name", "")), str(cleaned.get("owner_email", "")))
+        except Invalid as error:
+            for name, texts in error.fields.items():
+                if name not in self.errors:
+                    self.add_error(name, [ValidationError(text) for text in texts])
+        if Domain.objects.filter(domain=f"{slug}.{settings.KAIZEN_BASE_DOMAIN}").exists():
+            self.add_error("slug", f"The address “{slug}” is taken.")
+        return cleaned
 
 
 @admin.register(Organization)
@@ -73,6 +83,13 @@ class OrganizationAdmin(admin.ModelAdmin[Organization]):
 
     def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> tuple[str, ...]:
         return self.get_readonly_fields(request, obj) or ("name", "slug", "owner_email")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and may(actor_of(request), "organization.create").allowed
+
+    def has_change_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
+        # What may change about an organization are its states, by the actions of the list.
+        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
         return False
@@ -121,15 +138,38 @@ class OrganizationAdmin(admin.ModelAdmin[Organization]):
             messages.success(request, f"{organization} is {changed.status} now.")
 
 
+class DomainForm(forms.ModelForm[Domain]):
+    """A host name that leads to an organization, in the form in which requests are compared with it."""
+
+    class Meta:
+        model = Domain
+        fields = ("domain", "tenant", "is_primary")
+
+    def clean_domain(self) -> str:
+        name = str(self.cleaned_data["domain"]).strip().lower().rstrip(".")
+        if not _HOST_NAME.fullmatch(name):
+            raise ValidationError("A host name is made of letters, digits, hyphens and dots, without a port or a path.")
+        return name
+
+
 @admin.register(Domain)
 class DomainAdmin(AuditedModelAdmin[Domain]):
     """Host names of organizations."""
 
+    form = DomainForm
     list_display = ("domain", "tenant", "is_primary")
     search_fields = ("domain",)
 
     def has_delete_permission(self, request: HttpRequest, obj: Domain | None = None) -> bool:
         return obj is None or (not obj.is_primary and obj.tenant.schema_name != "public")
+
+    def save_model(self, request: HttpRequest, obj: Domain, form: Any, change: bool) -> None:  # noqa: FBT001
+        super().save_model(request, obj, form, change)
+        transaction.on_commit(forget_hosts)
+
+    def delete_model(self, request: HttpRequest, obj: Domain) -> None:
+        super().delete_model(request, obj)
+        transaction.on_commit(forget_hosts)
 
 
 class OperatorCreationForm(UserCreationForm[User]):
@@ -157,6 +197,19 @@ class OperatorAdmin(AuditedModelAdmin[User], UserAdmin):  # type: ignore[type-ar
     add_fieldsets = ((None, {"fields": ("email", "name", "password1", "password2")}),)
     readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ()
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        # Nobody ends his own access, so that an installation is never left without an operator.
+        oneself = obj is not None and obj.pk == request.user.pk
+        return (*self.readonly_fields, *(("is_active", "is_staff", "is_superuser") if oneself else ()))
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
+        with transaction.atomic():
+            response = super().user_change_password(request, id, form_url)
+            changed = self.get_object(request, id)
+            if request.method == "POST" and response.status_code == 302 and changed is not None:
+                record_password_change(changed, request, by=actor_of(request))
+        return response
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001
         if not change:

@@ -1,11 +1,10 @@
-"""Writes that allauth and Django own reach the log here, in their transaction."""
+"""Sign-ins, which Django owns, reach the log here; passwords do in `adapter` and `operators`, in their transaction."""
 
 from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from allauth.account.signals import password_changed, password_reset
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import receiver
 
@@ -13,6 +12,7 @@ from apps.core.actors import Actor
 from apps.core.commands import PendingEvent, Resource
 from apps.core.ports import ports
 from apps.core.requests import client_address
+from apps.core.tenancy import in_public
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -25,7 +25,8 @@ def _record(action: str, actor: Actor, resource: Resource, **detail: Any) -> Non
 
 
 def _by(user: User, request: HttpRequest | None) -> Actor:
-    return Actor.of(user, via="session", address=client_address(request) if request else "")
+    address = client_address(request) if request else ""
+    return Actor.operator(user, address=address) if in_public() else Actor.of(user, address=address)
 
 
 @receiver(user_logged_in)
@@ -47,6 +48,6 @@ def record_failed_sign_in(sender: str, credentials: dict[str, Any], request: Htt
     _record("user.sign-in-failed", actor, Resource("user", label=tried))
 
 
-@receiver([password_changed, password_reset])
-def record_password_change(sender: type[User], request: HttpRequest, user: User, **_: Any) -> None:
-    _record("user.change-password", _by(user, request), Resource.of(user))
+def record_password_change(user: User, request: HttpRequest | None, *, by: Actor | None = None) -> None:
+    """Tell the log, in the transaction that changes the password, who changed it."""
+    _record("user.change-password", by or _by(user, request), Resource.of(user))

@@ -14,7 +14,7 @@ from apps.core.errors import Unauthenticated
 from apps.core.secrets import matches
 from apps.core.tenancy import current_schema
 
-_TEXT = re.compile(r"^kzs_(?P<organization>[a-z0-9-]{3,40})_(?P<public_id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})$")
+_TEXT = re.compile(r"kzs_(?P<organization>[a-z0-9-]{3,40})_(?P<public_id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
 _LAST_USED_PRECISION = timedelta(minutes=1)
 _UNKNOWN = "The token is not valid in this organization."
 
@@ -44,7 +44,7 @@ class TokenText:
         Raises:
             Unauthenticated: it has not the form of a token.
         """
-        match = _TEXT.match(text)
+        match = _TEXT.fullmatch(text)
         if match is None:
             raise Unauthenticated("That is not an API token; one starts with kzs_.")
         return cls(**match.groupdict())

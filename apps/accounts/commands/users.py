@@ -15,6 +15,7 @@ from apps.accounts.mail import send_welcome
 from apps.accounts.models import User
 from apps.core.commands import command, note, require
 from apps.core.errors import Conflict, Invalid
+from apps.core.live import recheck_access
 
 if TYPE_CHECKING:
     from apps.core.actors import Actor
@@ -30,13 +31,13 @@ def create_user(*, actor: Actor, email: str, role: str, name: str = "", password
         Invalid: the address or password is not acceptable, or there is no such role.
         Conflict: the address is a member already.
     """
-    email = email.strip().lower()
-    _check(email, role, password)
+    email, name = email.strip().lower(), name.strip()
+    _check(email, role, name, password)
     if role == OWNER:
         require(actor, "user.grant-ownership")
     try:
         with transaction.atomic():
-            user = User.objects.create_user(email, password, name=name.strip())
+            user = User.objects.create_user(email, password, name=name)
     except IntegrityError:
         raise Conflict(f"{email} is a member already.") from None
     # Whoever makes the member vouches for the address, and the first mail goes to it.
@@ -64,6 +65,7 @@ def change_role(*, actor: Actor, user: User, role: str) -> User:
         _keep_an_owner(user)
     user.groups.set([group])
     note(role=[before, [role]])
+    recheck_access()
     return user
 
 
@@ -83,15 +85,18 @@ def deactivate(*, actor: Actor, user: User) -> User:
     Raises:
         Conflict: the member is the last owner.
     """
+    _require_power_over(actor, user)
     _keep_an_owner(user)
     user.is_active = False
     user.save(update_fields=["is_active"])
+    recheck_access()
     return user
 
 
 @command("user.reactivate", on="user")
 def reactivate(*, actor: Actor, user: User) -> User:
     """Let a deactivated member in again."""
+    _require_power_over(actor, user)
     user.is_active = True
     user.save(update_fields=["is_active"])
     return user
@@ -99,18 +104,27 @@ def reactivate(*, actor: Actor, user: User) -> User:
 
 @command("user.update-profile", on="user")
 def update_profile(*, actor: Actor, user: User, name: str) -> User:
-    """Change how a member is called."""
-    user.name = name.strip()[:120]
+    """Change how a member is called.
+
+    Raises:
+        Invalid: the name is too long.
+    """
+    name = name.strip()
+    if fields := _name_problems(name):
+        raise Invalid(fields=fields)
+    user.name = name
     user.save(update_fields=["name"])
     return user
 
 
-def _check(email: str, role: str, password: str | None) -> None:
-    fields: dict[str, list[str]] = {}
+def _check(email: str, role: str, name: str, password: str | None) -> None:
+    fields = _name_problems(name)
     try:
         validate_email(email)
     except ValidationError as error:
         fields["email"] = list(error.messages)
+    if len(email) > _longest("email"):
+        fields["email"] = [f"An email address has at most {_longest('email')} characters."]
     if password is not None:
         try:
             validate_password(password, User(email=email))
@@ -120,6 +134,21 @@ def _check(email: str, role: str, password: str | None) -> None:
         fields["role"] = [f"There is no role “{role}”."]
     if fields:
         raise Invalid(fields=fields)
+
+
+def _name_problems(name: str) -> dict[str, list[str]]:
+    too_long = len(name) > _longest("name")
+    return {"name": [f"Use at most {_longest('name')} characters."]} if too_long else {}
+
+
+def _longest(field: str) -> int:
+    return int(getattr(User._meta.get_field(field), "max_length", 0) or 0)
+
+
+def _require_power_over(actor: Actor, user: User) -> None:
+    """Closing an owner out is unmaking an owner, and letting one in is making one."""
+    if user.groups.filter(name=OWNER).exists():
+        require(actor, "user.grant-ownership")
 
 
 def _group(role: str) -> Group:
