@@ -24,7 +24,7 @@ def model_server() -> Iterator[ModelServer]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def model(model_server: ModelServer) -> ModelServer:
     """The model, with nothing left of earlier tests."""
     model_server.forget()
