@@ -5,4 +5,4 @@ from kaizen_site.settings import BASE_DIR, TEMPLATES
 
 ROOT_URLCONF = "tests.core.gallery.urls"
 ASGI_APPLICATION = "tests.core.gallery.asgi.application"
-TEMPLATES[0]["DIRS"].append(BASE_DIR / "tests" / "core" / "gallery" / "templates")
+TEMPLATES[0]["DIRS"] = [BASE_DIR / "templates", BASE_DIR / "tests" / "core" / "gallery" / "templates"]
