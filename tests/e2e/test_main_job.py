@@ -154,10 +154,10 @@ def test_the_playground_talks_through_the_gateway(studio: Studio, page: Page) ->
     with studio.api() as api:
         rows = api.get("/deployments/", params={"environment": "development"}).json()["results"]
     page.goto(f"{studio.dashboard}deployments/{rows[0]['id']}/?tab=playground")
-    box = page.get_by_role("textbox").last
-    expect(box).to_be_enabled(timeout=30_000)
-    box.fill(QUESTION)
-    box.press("Enter")
+    page.get_by_label("Write to the agent").fill(QUESTION)
+    # It says what it waits for until the gateway has the key of this conversation.
+    expect(page.get_by_role("button", name="Send")).to_be_enabled(timeout=30_000)
+    page.get_by_label("Write to the agent").press("Enter")
 
     answer = page.locator(".talk-turn.theirs .talk-bubble").last
     expect(answer).to_be_visible(timeout=30_000)
@@ -167,6 +167,7 @@ def test_the_playground_talks_through_the_gateway(studio: Studio, page: Page) ->
 def test_a_revoked_key_stops_within_two_seconds(studio: Studio, page: Page) -> None:
     page.goto(f"{studio.dashboard}caller-keys/")
     page.get_by_role("link", name="New key").first.click()
+    page.get_by_label("Environment").select_option(label="Development")
     page.get_by_label("Name").fill("For the story")
     page.get_by_role("button", name=re.compile("Create")).click()
     key = page.locator(".secret-value code").inner_text().strip()
