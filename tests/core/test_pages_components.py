@@ -51,7 +51,7 @@ def test_a_difference_holds_both_texts(old: str, new: str) -> None:
 
 
 def test_changed_words_are_marked_within_a_replaced_line() -> None:
-    removed, added = diff_texts("Answer in one sentence.", "Answer in two sentences.")
+    removed, added = diff_texts("Answer in one short sentence.", "Answer in two short sentences.")
 
     assert [text for text, changed in removed.segments if changed] == ["one", "sentence"]
     assert [text for text, changed in added.segments if changed] == ["two", "sentences"]
