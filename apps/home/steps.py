@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from apps.agents.models import Agent, AgentVersion
 from apps.core.commands import may
+from apps.core.ports import ports
 from apps.deployments.models import Deployment
 from apps.deployments.queries import statuses
 from apps.gateways.models import Gateway
@@ -41,10 +42,13 @@ class Step:
 
 
 def first_steps(actor: Actor) -> Sequence[Step]:
-    """The steps with what is true of them; empty once an agent of the organization was called."""
+    """The steps with what is true of them; empty once an agent of the organization was called.
+
+    Whether a step is done is no secret to a member; what is named along with it is only what the actor may see.
+    """
     if ExecutionRollup.objects.exists():
         return ()
-    return (_write(actor), _register(actor), _deploy(), _call())
+    return (_write(actor), _register(actor), _deploy(actor), _call(actor))
 
 
 def next_step(steps: Sequence[Step]) -> Step | None:
@@ -54,7 +58,8 @@ def next_step(steps: Sequence[Step]) -> Step | None:
 
 def _write(actor: Actor) -> Step:
     published = AgentVersion.objects.exists()
-    draft = None if published else Agent.objects.alive().order_by("created_at").first()
+    drafts = ports.visible(Agent.objects.alive(), actor, "agent.view")
+    draft = None if published else drafts.order_by("created_at").first()
     return Step(
         "Write an agent",
         "Instructions, a model and limits. Publishing freezes them as version 1.",
@@ -68,26 +73,29 @@ def _write(actor: Actor) -> Step:
 
 
 def _register(actor: Actor) -> Step:
-    gateway = Gateway.objects.order_by("-last_seen_at", "created_at").first()
-    seen = gateway is not None and gateway.last_seen_at is not None
+    seen = Gateway.objects.exclude(last_seen_at=None).exists()
+    gateway = (
+        None if seen else ports.visible(Gateway.objects.all(), actor, "gateway.view").order_by("created_at").first()
+    )
     return Step(
         "Register a gateway",
         "The process that runs agents and answers callers. It needs an address and a deploy token.",
         "server-2",
-        "See what is wrong" if gateway and not seen else "Register a gateway",
-        gateway.get_absolute_url() if gateway and not seen else reverse("gateways:register"),
+        "See what is wrong" if gateway else "Register a gateway",
+        gateway.get_absolute_url() if gateway else reverse("gateways:register"),
         done=seen,
         open=not seen and may(actor, "gateway.register").allowed,
-        waits=f"{gateway}: {gateway.status_reason}" if gateway and not seen else "",
+        waits=f"{gateway}: {gateway.status_reason}" if gateway else "",
     )
 
 
-def _deploy() -> Step:
-    deployments = list(Deployment.objects.with_names())
+def _deploy(actor: Actor) -> Step:
+    deployments = list(ports.visible(Deployment.objects.with_names(), actor, "deployment.view"))
     found = statuses(deployments)
     running = any(found[each.pk].adjective == "running" for each in deployments)
     begun = next((each for each in deployments if not running and each.release_id), None)
-    version = AgentVersion.objects.select_related("agent").order_by("published_at").first()
+    versions = ports.visible(AgentVersion.objects.select_related("agent"), actor, "agent-version.view")
+    version = versions.order_by("published_at").first()
     address = reverse("deployments:deploy", kwargs={"slug": version.agent.slug}) if version else reverse("agents:list")
     return Step(
         "Deploy it",
@@ -102,8 +110,9 @@ def _deploy() -> Step:
     )
 
 
-def _call() -> Step:
-    deployment = Deployment.objects.wanted().order_by("created_at").first()
+def _call(actor: Actor) -> Step:
+    wanted = ports.visible(Deployment.objects.wanted(), actor, "deployment.view")
+    deployment = wanted.order_by("created_at").first()
     return Step(
         "Call it",
         "Talk to it on its page, or make a caller key and use curl, an OpenAI client, MCP or the command line.",
