@@ -113,6 +113,11 @@ class Overview:
         return sum(cell.status is not None and cell.status.adjective == "running" for cell in cells)
 
     @property
+    def alarming(self) -> bool:
+        """Whether somebody should look; what is merely under way ends by itself."""
+        return any(_urgency(concern.adjective) <= _URGENCY["yellow"] for concern in self.concerns)
+
+    @property
     def answering(self) -> int:
         """How many gateways answer."""
         return sum(gateway.reachable for gateway in self.gateways)

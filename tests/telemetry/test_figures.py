@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.core.actors import Actor
+from apps.core.tenancy import public
 from apps.gateways.models import Environment, Gateway
 from apps.telemetry.charts import durations_chart, executions_chart
 from apps.telemetry.collection import read_log
@@ -20,6 +21,7 @@ from apps.telemetry.histogram import BOUNDS_MS, BUCKETS, bucket_of, quantile
 from apps.telemetry.models import Execution, ExecutionRollup, Resolution
 from apps.telemetry.queries import activity, by_registration
 from apps.telemetry.retention import prune
+from apps.telemetry.tasks import prune_executions
 from apps.telemetry.windows import DAY, HOUR, WEEK, WINDOWS, Window
 from tests.harness.world import Inhabited
 from tests.telemetry.conftest import add_gateway
@@ -191,6 +193,16 @@ def test_pruning_removes_what_is_old_and_keeps_the_sums_longer(eu_1: Gateway, lo
     assert ExecutionRollup.objects.filter(resolution=Resolution.HOUR).count() == 4
     assert prune(NOW + timedelta(days=500)) == 6 + 4
     assert not ExecutionRollup.objects.exists()
+
+
+def test_the_task_prunes_every_organization(eu_1: Gateway, log: Log, acme: Inhabited) -> None:
+    log.add(2, at=NOW)
+    read_log(eu_1, log.page)
+    Execution.objects.filter(seq=1).update(started_at=NOW - timedelta(days=31))
+    with public():
+        assert prune_executions() == 1
+
+    assert list(Execution.objects.values_list("seq", flat=True)) == [2]
 
 
 def test_what_is_not_visible_is_not_counted(eu_1: Gateway, log: Log, acme: Inhabited) -> None:
