@@ -333,7 +333,9 @@ def _lock(spec: CommandSpec, kwargs: dict[str, Any]) -> Model | None:
 
 
 def _row_for_update(model: type[Model], key: Any) -> Model | None:
-    row: Model | None = model._base_manager.select_for_update(of=("self",)).filter(pk=key).first()
+    # NO KEY: rows that point to this one may come and go meanwhile. Their foreign keys are checked when their
+    # transaction commits, and with the stronger lock two transactions could then wait for each other.
+    row: Model | None = model._base_manager.select_for_update(of=("self",), no_key=True).filter(pk=key).first()
     return row
 
 

@@ -90,7 +90,7 @@ def revoke_ephemeral_key(key: CallerKey) -> None:
     """End a key that `create_ephemeral_key` made; one that ended already stays so."""
     if not key.ephemeral:
         raise Conflict("Only the playground's own keys end without a command.")
-    fresh = CallerKey.objects.select_for_update(of=("self",)).filter(pk=key.pk, revoked_at=None).first()
+    fresh = CallerKey.objects.select_for_update(of=("self",), no_key=True).filter(pk=key.pk, revoked_at=None).first()
     if fresh is not None:
         _revoke(fresh)
 
