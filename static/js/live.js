@@ -46,7 +46,7 @@ class LiveRegion {
     window.Idiomorph.morph(this.body, message.html, {
       morphStyle: "innerHTML",
       ignoreActiveValue: true,
-      callbacks: { beforeAttributeUpdated: keepsOpen, beforeNodeMorphed: keepsCharts },
+      callbacks: { beforeAttributeUpdated: keepsOpen, beforeNodeMorphed: keepsNode },
     });
     window.htmx?.process(this.body);
     this.body.dispatchEvent(new CustomEvent("kaizen:morphed", { bubbles: true }));
@@ -82,12 +82,20 @@ class LiveRegion {
 // Whether a <details> or a menu is open is the reader's state, not the server's.
 function keepsOpen(name, node) {
   if (name === "open" && node.tagName === "DETAILS") return false;
-  if ((name === "class" || name === "aria-expanded") && node.matches?.(".dropdown-menu.show, [aria-expanded=true]")) return false;
+  if (["class", "aria-expanded", "style", "data-popper-placement"].includes(name) && node.matches?.(".dropdown-menu.show, [aria-expanded=true]")) return false;
   return true;
 }
 
+// What somebody has typed or ticked is not the server's to take back.
+function isFilledIn(node) {
+  if (node instanceof HTMLSelectElement) return node.selectedIndex !== Math.max(0, [...node.options].findLastIndex((option) => option.defaultSelected));
+  if (node instanceof HTMLTextAreaElement) return node.value !== node.defaultValue;
+  return node instanceof HTMLInputElement && (node.value !== node.defaultValue || node.checked !== node.defaultChecked);
+}
+
 // What charts.js drew is not in the server's HTML: keep it, and only say which figures belong to it now.
-function keepsCharts(node, fresh) {
+function keepsNode(node, fresh) {
+  if (isFilledIn(node)) return false;
   for (const name of ["chart", "chartLegend"]) {
     if (node.dataset?.[name] && fresh.dataset?.[name]) {
       node.dataset[name] = fresh.dataset[name];

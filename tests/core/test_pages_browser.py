@@ -227,11 +227,14 @@ def test_a_live_region_follows_and_leaves_alone_what_the_reader_does(visit: Visi
     page = visit(f"/gallery/people/{viewer.pk}/watch/").page
     page.get_by_label("Note").fill("half a thou")
     page.get_by_text("More").click()
-    page.get_by_label("Note").focus()
 
     rename_meanwhile(town, viewer, "Valentina")
-
     page.locator("#name", has_text="Valentina").wait_for()
+    assert page.get_by_label("Note").input_value() == "half a thou"
+
+    page.get_by_label("Note").focus()
+    rename_meanwhile(town, viewer, "Violetta")
+    page.locator("#name", has_text="Violetta").wait_for()
     assert page.get_by_label("Note").input_value() == "half a thou"
     assert page.evaluate("document.activeElement.id") == "note"
     assert page.locator("#more").get_attribute("open") is not None
