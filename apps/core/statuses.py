@@ -18,7 +18,8 @@ _ADJECTIVES: dict[Tint, str] = {
     "blue": "progressing pending deploying provisioning applying waiting revoking retrying connecting queued removing "
     "registering checking scheduled",
     "yellow": "degraded drifted draining stale expiring held paused changed unpublished unverified outdated",
-    "red": "failed failing unreachable suspended denied broken conflicting rejected lost blocked unauthorized timed-out",
+    "red": "failed failing unreachable refused suspended denied broken conflicting rejected lost blocked unauthorized "
+    "timed-out",
     "gray": "draft archived deleted cancelled inactive removed superseded expired revoked unknown new disabled empty "
     "rolled-back unused",
 }

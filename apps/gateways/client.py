@@ -13,6 +13,7 @@ import httpcore
 import httpx
 from pydantic import ValidationError
 
+from apps.core.database import let_go
 from apps.core.errors import GatewayUnavailable
 from apps.core.outgoing import ForbiddenAddress, guarded_client
 from apps.core.secrets import decrypt
@@ -135,7 +136,7 @@ class GatewayClient:
         headers: dict[str, str] | None = None,
         limit: int = _ANSWER_BYTES,
     ) -> A:
-        """One request.
+        """One request. No connection to the database is held while it is waited for.
 
         Raises:
             GatewayProblem: the kinds above.
@@ -143,6 +144,7 @@ class GatewayClient:
         sent = {"Authorization": f"Bearer {self.token}", "Accept-Encoding": "identity", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
+        let_go()
         try:
             status, content = self._exchange(method, PREFIX + path, sent, body, limit)
         except httpx.HTTPError as error:

@@ -13,12 +13,15 @@ from apps.core.live import fragment
 from apps.core.ports import ports
 from apps.gateways.models import CallerKey, Environment, Gateway, Placement
 from apps.gateways.queries import (
+    ANSWERING,
     availability,
     confirmations,
+    environment_status,
     gateways_with_waiting,
     history_chart,
     key_status,
     shown_status,
+    titles_of,
 )
 
 if TYPE_CHECKING:
@@ -39,15 +42,16 @@ def render_gateway(actor: Actor, identifier: str) -> str:
 
 def gateway_context(gateway: Gateway) -> dict[str, Any]:
     """What the gateway's template needs; the page renders the same one at first."""
-    waiting = Placement.objects.unsettled().filter(gateway=gateway).order_by("-priority", "next_attempt_at")
-    now = timezone.now()
+    unsettled = Placement.objects.unsettled().filter(gateway=gateway).select_related("gateway")
+    waiting = list(unsettled.order_by("-priority", "next_attempt_at")[:_WAITING_SHOWN])
+    titles, now = titles_of(waiting), timezone.now()
     return {
         "gateway": gateway,
-        "state": shown_status(gateway),
+        "present": shown_status(gateway),
         "chart": history_chart(gateway),
         "availability": availability(gateway),
-        "waiting_count": waiting.count(),
-        "waiting": [(placement, placement.reason(now)) for placement in waiting[:_WAITING_SHOWN]],
+        "waiting_count": unsettled.count(),
+        "waiting": [(placement, titles.get(placement.name), placement.reason(now)) for placement in waiting],
     }
 
 
@@ -62,7 +66,11 @@ def environment_context(actor: Actor, environment: Environment) -> dict[str, Any
     """What the environment's template needs."""
     gateways = gateways_with_waiting(Gateway.objects.filter(environment=environment))
     shown = list(ports.visible(gateways, actor, "gateway.view"))
-    return {"environment": environment, "gateways": [(gateway, shown_status(gateway)) for gateway in shown]}
+    return {
+        "environment": environment,
+        "present": environment_status(len(shown), sum(gateway.status in ANSWERING for gateway in shown)),
+        "gateways": [(gateway, shown_status(gateway)) for gateway in shown],
+    }
 
 
 @fragment("caller-key", listens_to=("caller-key", "placement", "gateway"))
@@ -76,7 +84,7 @@ def key_context(key: CallerKey) -> dict[str, Any]:
     """What the key's template needs."""
     gateways = confirmations(key)
     missing = [each for each in gateways if not each.confirmed]
-    return {"key": key, "state": key_status(key, gateways), "gateways": gateways, "missing": missing}
+    return {"key": key, "present": key_status(key, gateways), "gateways": gateways, "missing": missing}
 
 
 def _seen(queryset: QuerySet[M], actor: Actor, action: str, identifier: str) -> M:

@@ -16,6 +16,7 @@ from apps.gateways.models.gateways import minute_of
 from contract.kinds import API_KEY, TOMBSTONE_DIGEST, WORKFLOW
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -103,6 +104,19 @@ def key_status(key: CallerKey, gateways: list[Confirmation]) -> tuple[str, str]:
     if missing:
         return "progressing", f"{len(gateways) - len(missing)} of {len(gateways)} gateways accept it; not yet: {named}"
     return key.state, "its gateway accepts it" if len(gateways) == 1 else f"all {len(gateways)} gateways accept it"
+
+
+def titles_of(placements: Iterable[Placement]) -> dict[str, str]:
+    """What people call the keys among the placements, by public id; registrations are called by their names."""
+    ids = [placement.name for placement in placements if placement.kind == API_KEY.name]
+    return dict(CallerKey.objects.filter(public_id__in=ids).values_list("public_id", "name"))
+
+
+def keys_with_unconfirmed(keys: QuerySet[CallerKey]) -> QuerySet[CallerKey]:
+    """Annotate on how many gateways each key is not yet as it should be."""
+    here = Placement.objects.unsettled().filter(kind=API_KEY.name, name=OuterRef("public_id")).order_by().values("name")
+    count = Subquery(here.annotate(count=Count("pk")).values("count"), output_field=IntegerField())
+    return keys.annotate(unconfirmed=Coalesce(count, 0))
 
 
 def registrations_in(environment: Environment) -> list[str]:

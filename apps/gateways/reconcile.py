@@ -65,6 +65,23 @@ class Claim:
     fence: int
 
 
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Which pushes share threads, and so may have to wait for each other.
+
+    Attributes:
+        priority: revocations and stops, or everything else.
+        faltering: of gateways whose last push failed. They wait among themselves, so that a gateway which hangs or
+            swallows connections holds up none that works.
+    """
+
+    priority: bool
+    faltering: bool
+
+
+URGENT, ORDINARY = Lane(priority=True, faltering=False), Lane(priority=False, faltering=False)
+URGENT_FALTERING, FALTERING = Lane(priority=True, faltering=True), Lane(priority=False, faltering=True)
+
 # Per gateway at most as many as are not leased yet; the first of each gateway before the second of any.
 _CLAIM = """
     UPDATE {placement} AS claimed SET lease_until = %(lease_until)s, fence = claimed.fence + 1
@@ -82,7 +99,7 @@ _CLAIM = """
             ))
             FOR UPDATE SKIP LOCKED
         ) AS due
-        WHERE g.gateway_id <> '' AND g.status <> 'refused'
+        WHERE g.gateway_id <> '' AND g.status <> 'refused' AND (g.circuit_failures > 0) = %(faltering)s
             AND (%(priority)s OR g.circuit_open_until IS NULL OR g.circuit_open_until <= %(now)s)
         ORDER BY row_number() OVER (PARTITION BY g.id ORDER BY due.next_attempt_at), due.next_attempt_at
         LIMIT %(limit)s
@@ -93,8 +110,8 @@ _CLAIM = """
 """
 
 
-def claim(*, priority: bool, limit: int, per_gateway: int = PER_GATEWAY) -> list[Claim]:
-    """Lease placements of the present tenant that are due, in one of the two lanes.
+def claim(lane: Lane, *, limit: int, per_gateway: int = PER_GATEWAY) -> list[Claim]:
+    """Lease placements of the present tenant that are due, in one of the lanes.
 
     The limit per gateway holds for all workers together. A gateway whose circuit is open is left alone until it
     closes, and then gets one push to try; revocations and stops do not ask the circuit.
@@ -104,7 +121,8 @@ def claim(*, priority: bool, limit: int, per_gateway: int = PER_GATEWAY) -> list
     query = _CLAIM.format(gateway=Gateway._meta.db_table, placement=Placement._meta.db_table)
     now = timezone.now()
     values: dict[str, Any] = {
-        "now": now, "lease_until": now + LEASE, "priority": priority, "limit": limit, "per_gateway": per_gateway,
+        "now": now, "lease_until": now + LEASE, "priority": lane.priority,
+        "faltering": lane.faltering, "limit": limit, "per_gateway": per_gateway,
         "opens_after": _CIRCUIT_OPENS_AFTER,
     }  # fmt: skip
     with connection.cursor() as cursor:
@@ -252,7 +270,9 @@ def record_failure(claimed: Claim, problem: GatewayProblem) -> bool:
         placement.save()
         due.lower(placement.next_attempt_at)
         hint("placement")
-    log.info("push_failed", kind=claimed.kind, name=claimed.name, reason=problem.reason, attempts=placement.attempts)
+    if placement.attempts.bit_count() == 1:
+        # The 1st, 2nd, 4th, 8th time: a revocation that waits for a dead gateway is tried every second for days.
+        log.info("push_failed", kind=claimed.kind, name=claimed.name, reason=problem.reason, times=placement.attempts)
     return True
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from apps.core.errors import NotFound
 from apps.core.tenancy import tenant
 from apps.gateways import due, observers
 from apps.gateways.polling import claim_polls, finish_leaving, poll
-from apps.gateways.reconcile import Claim, claim, push
+from apps.gateways.reconcile import FALTERING, ORDINARY, URGENT, URGENT_FALTERING, Claim, Lane, claim, push
 
 if TYPE_CHECKING:
     import uuid
@@ -27,9 +28,19 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LaneName = Literal["urgent", "push", "poll"]
-# Revocations, ordinary pushes and polls have threads of their own, so that none can use up another's.
-LANES: dict[LaneName, int] = {"urgent": 16, "push": 32, "poll": 16}
+LaneName = Literal["urgent", "push", "faltering", "poll"]
+# Revocations, ordinary pushes, gateways that fail and polls have threads of their own: none can use up another's.
+LANES: dict[LaneName, int] = {"urgent": 16, "push": 48, "faltering": 32, "poll": 32}
+# They wait for gateways and not for the database, and hold no connection to it meanwhile.
+CONNECTIONS = 24
+_PUSHES: tuple[tuple[LaneName, Lane], ...] = (
+    ("urgent", URGENT),
+    ("push", ORDINARY),
+    ("faltering", URGENT_FALTERING),
+    ("faltering", FALTERING),
+)
+# Of each lane, so much is left to the other tenants however much one of them has to do.
+_LARGEST_SHARE = 0.5
 LONGEST_SLEEP_S = 0.5
 _TENANTS_A_PASS = 50
 _RETRY_DATABASE_S = 1.0
@@ -56,8 +67,9 @@ def visit(turn: due.Due, free: dict[LaneName, int]) -> list[Job]:
     with tenant(turn.schema):
         with transaction.atomic():
             work: list[tuple[LaneName, Claim | uuid.UUID]] = []
-            work += [("urgent", each) for each in claim(priority=True, limit=free["urgent"])]
-            work += [("push", each) for each in claim(priority=False, limit=free["push"])]
+            for name, lane in _PUSHES:
+                taken = sum(each == name for each, _ in work)
+                work += [(name, each) for each in claim(lane, limit=free[name] - taken)]
             work += [("poll", each) for each in claim_polls(free["poll"])]
         finish_leaving()
         observers.changed()
@@ -77,7 +89,7 @@ def reconcile_tenant(schema: str, *, for_s: float = 20.0, rounds: int | None = N
     done, end = 0, time.monotonic() + for_s
     while time.monotonic() < end and rounds != 0:
         try:
-            jobs = visit(due.look(schema), {"urgent": 8, "push": 8, "poll": 8})
+            jobs = visit(due.look(schema), dict.fromkeys(LANES, 8))
         except NotFound:
             break
         for job in jobs:
@@ -97,7 +109,7 @@ class Scanner:
 
     def __init__(self, lanes: dict[LaneName, int] | None = None) -> None:
         self._sizes = dict(lanes or LANES)
-        self._busy: dict[LaneName, int] = dict.fromkeys(self._sizes, 0)
+        self._busy: dict[LaneName, Counter[str]] = {lane: Counter() for lane in self._sizes}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -140,10 +152,8 @@ class Scanner:
         turns = due.claim(_TENANTS_A_PASS)
         started = 0
         for index, turn in enumerate(turns):
-            # Fair turns: each tenant gets its part of the free threads, and what one leaves goes to the next.
-            share = {lane: -(-free // (len(turns) - index)) for lane, free in self._free().items()}
             try:
-                jobs = visit(turn, share)
+                jobs = visit(turn, self._share(turn.schema, among=len(turns) - index))
             except NotFound:
                 due.forget(turn.schema)
                 continue
@@ -152,13 +162,19 @@ class Scanner:
             started += len(jobs)
         return started
 
-    def _free(self) -> dict[LaneName, int]:
+    def _share(self, schema: str, *, among: int) -> dict[LaneName, int]:
+        """Free threads for one tenant: its part of what is free now, and never more than its part of the whole lane."""
         with self._lock:
-            return {lane: size - self._busy[lane] for lane, size in self._sizes.items()}
+            share: dict[LaneName, int] = {}
+            for lane, size in self._sizes.items():
+                free = size - sum(self._busy[lane].values())
+                own = max(1, int(size * _LARGEST_SHARE)) - self._busy[lane][schema]
+                share[lane] = max(0, min(own, -(-free // among)))
+            return share
 
     def _start(self, job: Job) -> None:
         with self._lock:
-            self._busy[job.lane] += 1
+            self._busy[job.lane][job.schema] += 1
         self._threads[job.lane].submit(partial(self._work, job))
 
     def _work(self, job: Job) -> None:
@@ -166,10 +182,11 @@ class Scanner:
             _guarded(job.run)
         finally:
             with self._lock:
-                full = self._busy[job.lane] == self._sizes[job.lane]
-                self._busy[job.lane] -= 1
-            if full:
-                self._wake.set()
+                self._busy[job.lane][job.schema] -= 1
+                if not self._busy[job.lane][job.schema]:
+                    del self._busy[job.lane][job.schema]
+            # There may be more that waits for this thread; the loop looks no more often than jobs end.
+            self._wake.set()
 
     def _pause(self) -> float:
         # Never zero: work that is due but cannot be claimed (all its leases are out) must not make this loop spin.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import django_tables2 as tables
@@ -16,7 +16,7 @@ from apps.core.permissions import allowed
 from apps.core.ports import ports
 from apps.core.requests import actor_of
 from apps.core.statuses import badge
-from apps.core.tables import ActionsColumn, CodeColumn, LinkColumn, NumberColumn, Table, TimeColumn
+from apps.core.tables import ActionsColumn, LinkColumn, NumberColumn, Table, TimeColumn
 from apps.core.templatetags.ui import digest
 from apps.gateways.models import CallerKey, Environment, Gateway, Placement
 from apps.gateways.queries import environment_status
@@ -96,6 +96,7 @@ NEW_ENVIRONMENT = ActionButton(
 )
 EDIT_ENVIRONMENT = ActionButton("Edit", icon="pencil", url="gateways:edit-environment", action="environment.edit")
 NEW_KEY = MakeButton("New key", icon="plus", url="gateways:create-key", action="caller-key.create", style="primary")
+NEW_KEY_HERE = replace(NEW_KEY, style="secondary")
 REVOKE = ActionButton(
     "Revoke",
     icon="ban",
@@ -174,36 +175,42 @@ def scope_words(scopes: list[str]) -> str:
     return scopes[0] if len(scopes) == 1 else f"{scopes[0]} and {len(scopes) - 1} more"
 
 
+REVOKE_IN_LIST = replace(REVOKE, style="secondary")
+
+
 class KeyTable(Table):
-    """Keys of applications."""
+    """Keys of applications. The rows are annotated by `keys_with_unconfirmed`."""
 
     name = LinkColumn(detail="public_id")
     environment = tables.Column(order_by=("environment__order",))
     state = tables.Column(orderable=False)
     scopes = tables.Column(verbose_name="May call", orderable=False)
-    hint = CodeColumn(verbose_name="Ends with", orderable=False)
     last_used_at = TimeColumn(verbose_name="Last used")
     expires_at = TimeColumn(verbose_name="Expires")
     created_at = TimeColumn(verbose_name="Made")
-    menu = ActionsColumn([REVOKE])
+    menu = ActionsColumn([REVOKE_IN_LIST])
 
     class Meta(Table.Meta):
         model = CallerKey
-        fields = ("name", "environment", "state", "scopes", "hint", "last_used_at", "expires_at", "created_at", "menu")
+        fields = ("name", "environment", "state", "scopes", "last_used_at", "expires_at", "created_at", "menu")
         order_by = ("-created_at",)
 
-    def render_state(self, value: str) -> SafeString:
-        return badge(value)
+    def render_state(self, value: str, record: Any) -> SafeString:
+        gateways = "1 gateway" if record.unconfirmed == 1 else f"{record.unconfirmed} gateways"
+        if record.unconfirmed and value == "revoked":
+            return badge("revoking", f"not confirmed by {gateways}")
+        return badge(value, f"not yet on {gateways}" if record.unconfirmed and value != "expired" else "")
 
     def render_scopes(self, value: list[str]) -> str:
         return scope_words(value)
 
-    def render_hint(self, value: str) -> SafeString:
-        return format_html("<code>…{}</code>", value)
-
 
 class PlacementTable(Table):
-    """What should be on a gateway, beside what is."""
+    """What should be on a gateway, beside what is.
+
+    Args:
+        titles: what people call the keys among the rows, by public id.
+    """
 
     name = tables.Column()
     status = tables.Column(empty_values=(), orderable=False)
@@ -215,8 +222,14 @@ class PlacementTable(Table):
         model = Placement
         fields = ("name", "status", "desired_generation", "observed_generation", "since")
 
+    def __init__(self, *args: Any, titles: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.titles = titles
+
     def render_name(self, value: str, record: Placement) -> SafeString:
-        return format_html('<span class="cell-main">{}</span><span class="cell-detail">{}</span>', value, record.kind)
+        title = self.titles.get(value)
+        name, detail = (title, f"key {value}") if title else (value, record.kind)
+        return format_html('<span class="cell-main">{}</span><span class="cell-detail">{}</span>', name, detail)
 
     def render_status(self, record: Placement) -> SafeString:
         return badge(record.status, record.reason(timezone.now()))
@@ -233,4 +246,4 @@ def _stamp(generation: int, content: str) -> SafeString:
     if not content:
         return SafeString('<span class="muted">nothing</span>')
     shown = SafeString('<span class="muted">gone</span>') if content == TOMBSTONE_DIGEST else digest(content)
-    return format_html('<span class="mini-tag">{}</span> {}', generation, shown)
+    return format_html('<span class="text-nowrap"><span class="mini-tag">{}</span> {}</span>', generation, shown)

@@ -17,7 +17,18 @@ from apps.gateways import due
 from apps.gateways.client import GatewayUnreachable
 from apps.gateways.commands import create_key, revoke_key
 from apps.gateways.models import Condition, Gateway, Placement
-from apps.gateways.reconcile import LEASE, PER_GATEWAY, claim, push, record_failure
+from apps.gateways.reconcile import (
+    FALTERING,
+    LEASE,
+    ORDINARY,
+    PER_GATEWAY,
+    URGENT,
+    URGENT_FALTERING,
+    Claim,
+    claim,
+    push,
+    record_failure,
+)
 from apps.gateways.scanner import Scanner
 from apps.tenants.models import DueWork
 from tests.gateways.test_reconciling import call
@@ -31,6 +42,12 @@ if TYPE_CHECKING:
     from tests.harness.world import Inhabited
 
 BROKEN = GatewayUnreachable("connection-refused", "connection refused")
+
+
+def claim_any() -> list[Claim]:
+    """Claim in every lane."""
+    lanes = (URGENT, ORDINARY, URGENT_FALTERING, FALTERING)
+    return [each for lane in lanes for each in claim(lane, limit=100)]
 
 
 @pytest.fixture
@@ -55,13 +72,13 @@ def test_a_worker_that_dies_between_push_and_record_is_replaced(
     from apps.gateways.reconcile import _send
 
     _, text = key()
-    (dead,) = claim(priority=False, limit=8)
+    (dead,) = claim(ORDINARY, limit=8)
     _send(Gateway.objects.get(), dead)  # the gateway has it, and nobody wrote that down
     assert call(process, text.text) == 200
-    assert claim(priority=False, limit=8) == [], "leased"
+    assert claim(ORDINARY, limit=8) == [], "leased"
 
     Placement.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    (second,) = claim(priority=False, limit=8)
+    (second,) = claim(ORDINARY, limit=8)
     assert second.fence == dead.fence + 1
     push(second)
 
@@ -74,9 +91,9 @@ def test_the_result_of_a_lost_claim_changes_nothing(
     process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
     key()
-    (slow,) = claim(priority=False, limit=8)
+    (slow,) = claim(ORDINARY, limit=8)
     Placement.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    (quick,) = claim(priority=False, limit=8)
+    (quick,) = claim(ORDINARY, limit=8)
     push(quick)
     before = Placement.objects.values().get()
 
@@ -88,9 +105,9 @@ def test_a_newer_wish_takes_the_claim_away_from_the_older(
     acme: Inhabited, process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
     made, text = key()
-    (older,) = claim(priority=False, limit=8)
+    (older,) = claim(ORDINARY, limit=8)
     revoke_key(actor=acme.actor("owner"), key=made)
-    (newer,) = claim(priority=True, limit=8)
+    (newer,) = claim(URGENT, limit=8)
     assert newer.fence == older.fence + 1
     push(newer)
     push(older)  # late, with the key that was revoked meanwhile
@@ -109,7 +126,7 @@ def test_failures_back_off_exponentially_say_why_and_heal_when_the_gateway_retur
     for _ in range(5):
         Placement.objects.update(next_attempt_at=timezone.now())
         Gateway.objects.update(circuit_open_until=None)
-        (claimed,) = claim(priority=False, limit=8)
+        (claimed,) = claim_any()
         push(claimed)
         placement = Placement.objects.get()
         delays.append((placement.next_attempt_at - timezone.now()).total_seconds())
@@ -152,7 +169,7 @@ def test_a_revocation_is_tried_again_every_second_however_often_it_failed(
     revoke_key(actor=acme.actor("owner"), key=made)
     for _ in range(12):
         Placement.objects.update(next_attempt_at=timezone.now())
-        claimed = claim(priority=True, limit=8)
+        claimed = claim_any()
         assert len(claimed) == 1, "an open circuit does not hold revocations up"
         push(claimed[0])
         placement = Placement.objects.get()
@@ -164,9 +181,27 @@ def test_at_most_a_few_pushes_are_under_way_at_one_gateway_for_all_workers_toget
 ) -> None:
     for _ in range(PER_GATEWAY + 3):
         key()
-    assert len(claim(priority=False, limit=3)) == 3
-    assert len(claim(priority=False, limit=100)) == PER_GATEWAY - 3
-    assert claim(priority=False, limit=100) == []
+    assert len(claim(ORDINARY, limit=3)) == 3
+    assert len(claim(ORDINARY, limit=100)) == PER_GATEWAY - 3
+    assert claim(ORDINARY, limit=100) == []
+
+
+def test_gateways_that_fail_wait_among_themselves(
+    acme: Inhabited,
+    spawn: Callable[..., GatewayProcess],
+    register: Callable[..., Gateway],
+    key: Callable[[], tuple[CallerKey, KeyText]],
+    reconcile: Callable[..., int],
+) -> None:
+    sound, failing = register(spawn()), register(spawn())
+    reconcile()
+    Gateway.objects.filter(pk=failing.pk).update(circuit_failures=1)
+    made, _ = key()
+    assert [each.gateway for each in claim(ORDINARY, limit=9)] == [sound.pk]
+    assert [each.gateway for each in claim(FALTERING, limit=9)] == [failing.pk]
+    revoke_key(actor=acme.actor("owner"), key=made)
+    assert [each.gateway for each in claim(URGENT, limit=9)] == [sound.pk]
+    assert [each.gateway for each in claim(URGENT_FALTERING, limit=9)] == [failing.pk]
 
 
 def test_after_an_open_circuit_one_push_tries_the_gateway(
@@ -175,12 +210,12 @@ def test_after_an_open_circuit_one_push_tries_the_gateway(
     for _ in range(4):
         key()
     process.kill()
-    for claimed in claim(priority=False, limit=100):
+    for claimed in claim(ORDINARY, limit=100):
         push(claimed)
     Placement.objects.update(next_attempt_at=timezone.now())
-    assert claim(priority=False, limit=100) == [], "the circuit is open"
+    assert claim_any() == [], "the circuit is open"
     Gateway.objects.update(circuit_open_until=timezone.now())
-    assert len(claim(priority=False, limit=100)) == 1
+    assert len(claim_any()) == 1
 
 
 def test_the_first_thing_of_each_gateway_comes_before_the_second_of_any(
@@ -195,7 +230,7 @@ def test_the_first_thing_of_each_gateway_comes_before_the_second_of_any(
     reconcile()
     for _ in range(3):
         key()
-    claimed = claim(priority=False, limit=3)
+    claimed = claim(ORDINARY, limit=3)
     assert len({each.gateway for each in claimed}) == 3
 
 
@@ -230,7 +265,7 @@ def test_two_scanners_do_not_take_the_same_tenant(acme: Inhabited) -> None:
 def test_a_scan_with_nothing_due_asks_one_question_and_enters_no_schema(acme: Inhabited) -> None:
     DueWork.objects.update(due_at=None)
     connection.set_schema_to_public()  # type: ignore[attr-defined]
-    scanner = Scanner({"urgent": 1, "push": 1, "poll": 1})
+    scanner = Scanner({"urgent": 1, "push": 1, "faltering": 1, "poll": 1})
     try:
         with CaptureQueriesContext(connection) as queries:
             assert scanner.scan() == 0

@@ -170,11 +170,17 @@ class Placement(BaseModel):
             return "failed"
         return "removing" if self.tombstone else "progressing"
 
+    @property
+    def next_try_at(self) -> datetime:
+        """When it is pushed next: not before its own time, and unless it is urgent not while the circuit is open."""
+        opens = self.gateway.circuit_open_until
+        return self.next_attempt_at if self.priority or opens is None else max(self.next_attempt_at, opens)
+
     def reason(self, now: datetime | None = None) -> str:
         """Why it has this status, and when it will be tried next: “connection refused, next try in 12 s”."""
         condition = self.condition
         message = condition.message if condition else "waits for its turn"
         if self.settled or not self.attempts:
             return message
-        left = (self.next_attempt_at - (now or timezone.now())).total_seconds()
+        left = (self.next_try_at - (now or timezone.now())).total_seconds()
         return f"{message}, next try in {round(left)} s" if left >= 1 else f"{message}, trying again now"

@@ -12,8 +12,8 @@ from apps.gateways import commands
 from apps.gateways.forms import EnvironmentForm, NewEnvironmentForm
 from apps.gateways.live import environment_context
 from apps.gateways.models import Environment
-from apps.gateways.queries import environment_status, environments_with_counts
-from apps.gateways.tables import EDIT_ENVIRONMENT, NEW_ENVIRONMENT, NEW_KEY, REGISTER, EnvironmentTable
+from apps.gateways.queries import environments_with_counts
+from apps.gateways.tables import EDIT_ENVIRONMENT, NEW_ENVIRONMENT, NEW_KEY_HERE, REGISTER, EnvironmentTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class EnvironmentDetail(DetailPage):
     action = "environment.view"
     trail = _TRAIL
     panels = "environment"
-    actions = [REGISTER, NEW_KEY, EDIT_ENVIRONMENT]
+    actions = [REGISTER, NEW_KEY_HERE, EDIT_ENVIRONMENT]
     tabs = [
         Tab("overview", "Overview", template="gateways/tabs/environment.html", context=_overview),
         Tab("history", "History", template="gateways/tabs/history.html", context=_history, action="event.view"),
@@ -63,9 +63,6 @@ class EnvironmentDetail(DetailPage):
 
     def get_queryset(self) -> QuerySet[Any]:
         return environments_with_counts(Environment.objects.all())
-
-    def status(self) -> tuple[str, str]:
-        return environment_status(self.object.gateways_total, self.object.gateways_answering)
 
 
 class EnvironmentCreate(CommandPage):

@@ -8,13 +8,13 @@ from django.urls import reverse
 
 from apps.audit.tables import EventTable
 from apps.core import navigation
-from apps.core.pages import CommandPage, ConfirmPage, DetailPage, EmptyState, ListPage, PostPage, Tab
+from apps.core.pages import ActionButton, CommandPage, ConfirmPage, DetailPage, EmptyState, ListPage, PostPage, Tab
 from apps.gateways import commands
 from apps.gateways.filters import GatewayFilter
 from apps.gateways.forms import GatewayForm, RegisterForm
 from apps.gateways.live import gateway_context
 from apps.gateways.models import Gateway, Placement
-from apps.gateways.queries import events_of_gateway, gateways_with_waiting, shown_status
+from apps.gateways.queries import events_of_gateway, gateways_with_waiting, titles_of
 from apps.gateways.signing import public_key
 from apps.gateways.snippets import install_commands
 from apps.gateways.tables import (
@@ -65,8 +65,8 @@ def _overview(page: GatewayDetail) -> Mapping[str, Any]:
 
 
 def _placements(page: GatewayDetail) -> Mapping[str, Any]:
-    rows = Placement.objects.filter(gateway=page.object)
-    return {"table": page.tabulate(PlacementTable, rows)}
+    rows = Placement.objects.filter(gateway=page.object).select_related("gateway")
+    return {"table": page.tabulate(PlacementTable, rows, titles=titles_of(rows))}
 
 
 def _history(page: GatewayDetail) -> Mapping[str, Any]:
@@ -80,7 +80,6 @@ class GatewayDetail(DetailPage):
     queryset = Gateway.objects.select_related("environment")
     trail = _TRAIL
     panels = "gateway"
-    actions = [RETRY, EDIT_GATEWAY, ACCEPT_IDENTITY, REMOVE, FORGET]
     tabs = [
         Tab("overview", "Overview", template="gateways/tabs/gateway.html", context=_overview),
         Tab(
@@ -93,8 +92,20 @@ class GatewayDetail(DetailPage):
         Tab("history", "History", template="gateways/tabs/history.html", context=_history, action="event.view"),
     ]
 
-    def status(self) -> tuple[str, str]:
-        return shown_status(self.object)
+    def context(self) -> dict[str, Any]:
+        return {**super().context(), "actions": _actions(self.object)}
+
+
+def _actions(gateway: Gateway) -> list[ActionButton]:
+    """What makes sense for a gateway in its present state; the rest would only be in the way."""
+    buttons = [RETRY, EDIT_GATEWAY]
+    if gateway.status == Gateway.Status.REFUSED and gateway.pinned:
+        buttons.append(ACCEPT_IDENTITY)
+    if gateway.pinned and gateway.leaving_at is None:
+        buttons.append(REMOVE)
+    if not gateway.reachable or gateway.leaving_at is not None:
+        buttons.append(FORGET)
+    return buttons
 
 
 class GatewayRegister(InEnvironmentPage):

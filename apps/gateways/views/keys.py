@@ -13,7 +13,7 @@ from apps.gateways.filters import KeyFilter
 from apps.gateways.forms import KeyForm
 from apps.gateways.live import key_context
 from apps.gateways.models import CallerKey
-from apps.gateways.queries import confirmations, key_status, registrations_in
+from apps.gateways.queries import keys_with_unconfirmed, registrations_in
 from apps.gateways.snippets import curl_with
 from apps.gateways.tables import NEW_KEY, REVOKE, KeyTable
 from apps.gateways.views.base import InEnvironmentPage
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from django import forms
+    from django.db.models import QuerySet
     from django.http import HttpResponse
 
 _TRAIL = [("Caller keys", "gateways:caller-keys")]
@@ -34,7 +35,7 @@ class KeyList(ListPage):
     title = "Caller keys"
     subtitle = "What applications call agents with. Gateways and Studio keep only a hash of each."
     action = "caller-key.view"
-    queryset = CallerKey.objects.lasting().select_related("environment")
+    queryset = CallerKey.objects.all()
     table = KeyTable
     filters = KeyFilter
     actions = [NEW_KEY]
@@ -44,6 +45,9 @@ class KeyList(ListPage):
         icon="key",
         action=NEW_KEY,
     )
+
+    def get_queryset(self) -> QuerySet[Any]:
+        return keys_with_unconfirmed(CallerKey.objects.lasting().select_related("environment"))
 
 
 def _overview(page: KeyDetail) -> Mapping[str, Any]:
@@ -67,9 +71,6 @@ class KeyDetail(DetailPage):
         Tab("overview", "Overview", template="gateways/tabs/key.html", context=_overview),
         Tab("history", "History", template="gateways/tabs/history.html", context=_history, action="event.view"),
     ]
-
-    def status(self) -> tuple[str, str]:
-        return key_status(self.object, confirmations(self.object))
 
 
 class KeyCreate(InEnvironmentPage):

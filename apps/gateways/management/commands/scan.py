@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand
 
-from apps.gateways.scanner import LANES, Scanner
+from apps.core.database import use_pool
+from apps.gateways.scanner import CONNECTIONS, LANES, Scanner
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -19,6 +20,7 @@ class Command(BaseCommand):
     help = "Push to gateways and poll them, driven by the database alone. SIGTERM and Ctrl-C stop it cleanly."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        use_pool(CONNECTIONS)
         scanner = Scanner()
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
