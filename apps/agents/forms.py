@@ -9,8 +9,10 @@ from typing import Any
 from django import forms
 from django.utils.text import slugify
 
+from apps.agents.checks import check
 from apps.agents.definitions import Definition, default_input_schema
 from apps.agents.models import NAME_MAX_LENGTH, NOTE_MAX_LENGTH, PROFILE_MAX_LENGTH, Agent, validate_slug
+from apps.core.errors import Invalid
 from apps.core.forms import CodeTextarea, SwitchInput
 from contract.canonical import strict_loads
 from contract.errors import ContractError
@@ -122,6 +124,17 @@ class DefinitionForm(forms.Form):
         "is refused. Left empty, the answer is plain text.",
     )
 
+    def clean(self) -> dict[str, Any]:
+        """Ask what the command will ask, so that everything wrong is said at once, also beside a wrong slug."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if set(Definition.NAMES) <= cleaned.keys():
+            try:
+                check(self.definition())
+            except Invalid as error:
+                for name, texts in error.fields.items():
+                    self.add_error(name, texts)
+        return cleaned
+
     def definition(self) -> Definition:
         """The definition that was typed."""
         return Definition(**{name: self.cleaned_data[name] for name in Definition.NAMES})
@@ -141,7 +154,7 @@ class NewAgentForm(DefinitionForm):
         self.fields["input_schema"].initial = default_input_schema()
 
     def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        cleaned = super().clean()
         if "slug" in self.errors or "name" in self.errors:
             return cleaned
         slug = cleaned["slug"] or slugify(cleaned["name"])[:SLUG_MAX_LENGTH].strip("-_").replace("_", "-")
@@ -149,8 +162,7 @@ class NewAgentForm(DefinitionForm):
             validate_slug(slug)
             cleaned["slug"] = _check_free(slug)
         except forms.ValidationError as error:
-            made = "" if cleaned["slug"] else "The name makes no slug; type one. "
-            self.add_error("slug", f"{made}{' '.join(error.messages)}")
+            self.add_error("slug", error if slug else "The name makes no slug; type one.")
         return cleaned
 
 

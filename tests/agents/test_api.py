@@ -89,8 +89,6 @@ def test_without_a_version_there_is_nothing_to_compare_with(acme: Inhabited, tri
         ({"name": "n" * 200}, "name"),
         ({"instructions": ""}, "instructions"),
         ({"instructions": "i" * 100_001}, "instructions"),
-        ({"instructions": "\ud800"}, "instructions"),
-        ({"instructions": "nul\0"}, "instructions"),
         ({"temperature": "0.5"}, "temperature"),
         ({"temperature": 3}, "temperature"),
         ({"temperature": True}, "temperature"),
@@ -128,8 +126,10 @@ def test_a_body_that_is_no_object_is_refused(acme: Inhabited, triage: Agent) -> 
     huge = '{"instructions": "' + "i" * (2 * 1024 * 1024) + '"}'
     assert api.client.post("/api/v1/agents/", huge, content_type="application/json").status_code == 413
     deep = '{"input_schema": ' + '{"a":' * 100 + "1" + "}" * 100 + ', "slug": "a", "name": "A", "instructions": "x"}'
-    response = api.client.post("/api/v1/agents/", deep, content_type="application/json")
-    assert list(_errors(response)) == ["input_schema"]
+    assert api.client.post("/api/v1/agents/", deep, content_type="application/json").status_code == 400
+    for text in ("nul\0", "half \ud800"):
+        assert api.post("/agents/", {**NEW, "instructions": text}).status_code == 400
+    assert [agent.slug for agent in Agent.objects.all()] == ["support-triage"]
 
 
 def test_a_taken_slug_is_a_conflict(acme: Inhabited, triage: Agent) -> None:

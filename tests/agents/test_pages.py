@@ -8,6 +8,9 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from guardian.shortcuts import assign_perm
 
 from apps.agents import commands
 from apps.agents.models import Agent
@@ -146,6 +149,12 @@ def test_bad_input_stands_at_its_field(acme: Inhabited, triage: Agent, change: d
     assert Agent.objects.count() == 1
 
 
+def test_everything_wrong_is_said_at_once(acme: Inhabited) -> None:
+    wrong = {"name": "!!!", "instructions": " ", "input_schema": '{"type": "objekt"}'}
+    page = acme.client("builder").post("/agents/new/", {**FORM, **wrong}).content.decode()
+    assert set(re.findall(r'id="id_(\w+)_error"', page)) == {"slug", "instructions", "input_schema"}
+
+
 def test_a_deleted_agent_is_found_and_restored(acme: Inhabited, triage: Agent) -> None:
     client = acme.client("builder")
     assert "Delete Support triage?" in _text(client.get("/agents/support-triage/delete/"))
@@ -273,3 +282,16 @@ def test_instructions_are_shown_and_never_run(acme: Inhabited) -> None:
     for rest in ("", "?tab=versions", "?tab=history", "edit/", "publish/", "delete/", "versions/1/"):
         page = client.get(f"/agents/evil/{rest}").content.decode()
         assert not re.search(r"<script>alert|<img src=x|<b>bold|<i>note", page)
+
+
+def test_a_grant_on_one_agent_opens_that_one(acme: Inhabited, triage: Agent) -> None:
+    other = commands.create(actor=acme.actor("builder"), slug="other", definition=TRIAGE.replaced(name="Other"))
+    kind = ContentType.objects.get_for_model(Agent)
+    assign_perm(Permission.objects.get(codename="agent.edit", content_type=kind), acme.users["viewer"], triage)
+
+    client = acme.client("viewer")
+    page = client.get("/agents/").content.decode()
+    assert "/agents/support-triage/edit/" in page
+    assert "/agents/other/edit/" not in page
+    assert client.post("/agents/support-triage/edit/", _form_of(triage, name="Mine")).status_code == 302
+    assert client.post("/agents/other/edit/", _form_of(other, name="Mine")).status_code == 403
