@@ -31,6 +31,8 @@ def quantile(counts: Sequence[int], share: float, longest_ms: float) -> float | 
     sums = list(accumulate(counts))
     if not sums or sums[-1] == 0:
         return None
+    if sums[-1] == 1:
+        return longest_ms
     rank = share * sums[-1]
     at = next(index for index, below in enumerate(sums) if below >= rank and counts[index])
     lower = BOUNDS_MS[at - 1] if at else 0

@@ -21,6 +21,9 @@ const DATES = [
   [1, "{HH}:{mm}:{ss}", DAY, null, DAY, null, null, null, 1],
 ];
 
+// Half an execution is no tick.
+const WHOLE = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+
 const translucent = (colour, percent) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`;
 const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -125,7 +128,7 @@ class Chart {
       scales: { x: { range: (_, min, max) => this.span(min, max) }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
         { ...axis, grid: { show: false }, space: 72, values: DATES },
-        { ...axis, size: 52, space: 40, values: (_, ticks) => ticks.map(tick) },
+        { ...axis, size: 52, space: 40, values: (_, ticks) => ticks.map(tick), ...(unit === "ms" ? {} : { incrs: WHOLE }) },
       ],
       series: [{}, ...this.order.map((at) => this.look(series[at], at, colours[at], stacked))],
       plugins: [tooltip(this.figures, colours, this.hidden)],
