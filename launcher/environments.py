@@ -14,6 +14,7 @@ from pathlib import Path
 from launcher.children import Children
 from launcher.errors import LauncherError
 from launcher.layout import CHECKOUT, ENVIRONMENTS
+from launcher.lock import Lock
 from launcher.progress import Progress
 
 OLDEST_PYTHON = (3, 11)
@@ -56,15 +57,29 @@ class Environment:
 
     def install(self, children: Children, progress: Progress, log: Path) -> None:
         """Create the environment if need be and install its requirements; does nothing when it is current."""
-        if self.is_current:
+        with Lock(self.folder.with_suffix(".lock")) as lock:
+            self._wait_for(lock, children, progress)
+            if self.is_current:
+                return
+            with progress.step(self._subject, f"installing {self._count()} packages", "installed"):
+                if not self._has_pip():
+                    command: list[str | Path] = [sys.executable, "-m", "venv", "--clear", self.folder]
+                    children.run(command, log=log, name=f"creating {self.folder}")
+                self._pip_install(children, progress, log)
+                self._stamp.write_text(self._digest())
+
+    @property
+    def _subject(self) -> str:
+        return f"environment {self.name}"
+
+    def _wait_for(self, lock: Lock, children: Children, progress: Progress) -> None:
+        """Two commands that are started at once must not install into one folder at once."""
+        if lock.acquire():
             return
-        subject = f"environment {self.name}"
-        with progress.step(subject, f"installing {self._count()} packages", "installed"):
-            if not self._has_pip():
-                command: list[str | Path] = [sys.executable, "-m", "venv", "--clear", self.folder]
-                children.run(command, log=log, name=f"creating {self.folder}")
-            self._pip_install(children, progress, log)
-            self._stamp.write_text(self._digest())
+        progress.say(self._subject, f"process {lock.holder} is installing it; waiting …")
+        while not lock.acquire():
+            if children.cancelled.wait(0.2):
+                raise LauncherError("stopped while it waited")
 
     def _pip_install(self, children: Children, progress: Progress, log: Path) -> None:
         # The compiled file is the whole closure, so pip need not resolve; wheels only, so no compiler is needed.
@@ -74,7 +89,7 @@ class Environment:
             log=log,
             name=f"pip install -r {self.requirements}",
             folder=CHECKOUT,
-            on_wait=lambda seconds: progress.say(f"environment {self.name}", f"installing, {seconds:.0f} s so far"),
+            on_wait=lambda seconds: progress.say(self._subject, f"installing, {seconds:.0f} s so far"),
         )
 
     def _has_pip(self) -> bool:
@@ -101,6 +116,8 @@ def install(
     Raises:
         LauncherError: Python is too old, or an installation failed; its log is named.
     """
+    if not sys.platform.startswith("linux"):
+        raise LauncherError("This needs Linux: the embedded services come as Linux programs.")
     if sys.version_info < OLDEST_PYTHON:
         raise LauncherError(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
     due = [environment for environment in environments if not environment.is_current]
