@@ -58,15 +58,16 @@ def acme(db: None, installation: dict[str, Inhabited]) -> Iterator[Inhabited]:
     """The test runs inside acme's schema."""
     from django.db import connection
 
-    connection.set_tenant(installation["acme"].organization)  # type: ignore[attr-defined]
-    yield installation["acme"]
+    world = installation["acme"].reread()
+    connection.set_tenant(world.organization)  # type: ignore[attr-defined]
+    yield world
     connection.set_schema_to_public()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
 def globex(db: None, installation: dict[str, Inhabited]) -> Inhabited:
     """Another organization, for stories about isolation."""
-    return installation["globex"]
+    return installation["globex"].reread()
 
 
 @pytest.fixture

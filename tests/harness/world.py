@@ -43,6 +43,12 @@ class Inhabited:
     def host(self) -> str:
         return f"{self.organization.slug}.localhost"
 
+    def reread(self) -> Inhabited:
+        """The same, as the database has it now: what one story changed in memory must not reach the next."""
+        with self.inside():
+            users = {role: User.objects.get(pk=user.pk) for role, user in self.users.items()}
+        return Inhabited(Organization.objects.get(pk=self.organization.pk), users)
+
     def actor(self, role: str = "owner") -> Actor:
         with self.inside():
             return Actor.of(self.users[role])
