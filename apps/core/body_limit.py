@@ -16,6 +16,8 @@ Receive = Callable[[], Awaitable[Any]]
 Application = Callable[[Any, Receive, Any], Awaitable[None]]
 # Somebody who goes on sending after so many times the limit is cut off.
 _PATIENCE = 16
+# What a browser says over a socket of ours is a line of a conversation.
+_LONGEST_FRAME = 128 * 1024
 
 
 class BodyLimit:
@@ -73,11 +75,12 @@ def _first(body: bytes, receive: Receive) -> Receive:
 
 
 def bound_what_daphne_buffers(limit: int) -> None:
-    """Let the server keep no more of a body than shows that it is too long, and drop the rest unread.
+    """Let the server keep no more of a body than shows that it is too long, drop the rest unread, and end long frames.
 
     daphne hands a request to its application only when the body is complete, and has no setting for its size.
     """
     from daphne.http_protocol import WebRequest  # type: ignore[import-untyped]
+    from daphne.ws_protocol import WebSocketFactory  # type: ignore[import-untyped]
 
     take = WebRequest.handleContentChunk
 
@@ -90,3 +93,10 @@ def bound_what_daphne_buffers(limit: int) -> None:
             take(self, chunk[: limit + 1 - received])
 
     WebRequest.handleContentChunk = take_within_limit
+    begin = WebSocketFactory.__init__
+
+    def begin_within_limit(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        self.setProtocolOptions(maxFramePayloadSize=_LONGEST_FRAME, maxMessagePayloadSize=_LONGEST_FRAME)
+
+    WebSocketFactory.__init__ = begin_within_limit
