@@ -50,7 +50,7 @@ def deploy(
         Conflict: the agent is deleted, the version runs already, or the deployment is held.
         Invalid: the version cannot be released, or the note is too long.
     """
-    _check_note(note)
+    note = _checked_note(note)
     agent = _lock_alive(version.agent)
     release = release_of(version)
     deployment = _deployment_for(agent, environment)
@@ -70,7 +70,7 @@ def rollback(*, actor: Actor, deployment: Deployment, to: Release, note: str = "
         Conflict: `to` never ran in this environment, or is what runs; the agent is deleted.
         Invalid: the note is too long.
     """
-    _check_note(note)
+    note = _checked_note(note)
     _lock_alive(deployment.agent)
     if deployment.release_id == to.pk:
         raise Conflict(f"{to} is what runs in {deployment.environment.slug} already.")
@@ -106,7 +106,7 @@ def cancel(*, actor: Actor, deployment: Deployment, note: str = "") -> Rollout:
         Conflict: nothing is progressing, or what progresses is itself a cancellation.
         Invalid: the note is too long.
     """
-    _check_note(note)
+    note = _checked_note(note)
     current = deployment.rollouts.filter(state=Rollout.State.PROGRESSING).first()
     if current is None:
         raise Conflict(f"{deployment} has no rollout under way.")
@@ -131,7 +131,7 @@ def undeploy(*, actor: Actor, deployment: Deployment, note: str = "") -> Rollout
         Conflict: nothing runs there, or it is held and Studio itself wants to change it.
         Invalid: the note is too long.
     """
-    _check_note(note)
+    note = _checked_note(note)
     if deployment.release_id is None:
         raise Conflict(f"{deployment} is not deployed.")
     if deployment.held and actor.kind == "system":
@@ -196,7 +196,7 @@ def _lock_alive(agent: Agent) -> Agent:
     Raises:
         Conflict: it is deleted.
     """
-    locked = Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk)
+    locked = Agent.objects.select_for_update(of=("self",), no_key=True).get(pk=agent.pk)
     if locked.deleted_at is not None:
         raise Conflict(f"{locked} is deleted; restore it before it runs again.")
     return locked
@@ -208,7 +208,7 @@ def _deployment_for(agent: Agent, environment: Environment) -> Deployment:
         environment=environment,
         defaults={"registration": registration_name(agent.slug, environment.slug)},
     )
-    locked: Deployment = Deployment.objects.select_for_update(of=("self",)).get(pk=deployment.pk)
+    locked: Deployment = Deployment.objects.select_for_update(of=("self",), no_key=True).get(pk=deployment.pk)
     return locked
 
 
@@ -238,6 +238,15 @@ def _lift_hold(deployment: Deployment) -> None:
     deployment.held_since, deployment.held_by, deployment.hold_reason = None, "", ""
 
 
-def _check_note(note: str) -> None:
+def _checked_note(note: str) -> str:
+    """The note without surrounding space.
+
+    Raises:
+        Invalid: it is too long, or holds what cannot be shown.
+    """
+    note = note.replace("\r\n", "\n").strip()
     if len(note) > NOTE_MAX_LENGTH:
         raise Invalid(fields={"note": [f"Use at most {NOTE_MAX_LENGTH} characters."]})
+    if not all(character.isprintable() or character in "\n\t" for character in note):
+        raise Invalid(fields={"note": ["The note holds a character that cannot be shown."]})
+    return note

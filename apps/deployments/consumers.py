@@ -57,13 +57,6 @@ class PlaygroundConsumer(TenantConsumer):
         await self._hang_up()
         await self._close_playground()
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
-        """Binary frames are no part of the protocol."""
-        if bytes_data is not None or not text_data:
-            await self._say_error("Send JSON as text.", ErrorCode.INVALID_REQUEST)
-            return
-        await super().receive(text_data=text_data, **kwargs)
-
     async def receive_json(self, content: Any, **_: Any) -> None:
         if self.opening is None:
             return
@@ -90,7 +83,7 @@ class PlaygroundConsumer(TenantConsumer):
             try:
                 way = await self.in_tenant(lambda actor: self._look(actor, opening))
             except StudioError as error:
-                await self.close(4000 + error.status, error.message[:120])
+                await self.close_saying(4000 + error.status, error.message)
                 return
             if way.address:
                 await self._dial(way.address)
@@ -142,7 +135,7 @@ class PlaygroundConsumer(TenantConsumer):
             await self.in_tenant(self._require_open)
         except StudioError as error:
             await self._say_error(error.message, error.code)
-            await self.close(4000 + error.status, error.message[:120])
+            await self.close_saying(4000 + error.status, error.message)
             return
         line = Line(self._client, self.opening.registration, self.opening.key, self.session_id)
         async for happening in line.exchange(inputs_of(text, self.opening.inputs)):
@@ -182,7 +175,7 @@ class PlaygroundConsumer(TenantConsumer):
         if task.cancelled() or task.exception() is None:
             return
         log.error("playground_failed", exc_info=task.exception())
-        self._ending = asyncio.create_task(self.close(4500, "Something went wrong."))
+        self._ending = asyncio.create_task(self.close_saying(4500, "Something went wrong."))
 
     async def _stop(self) -> None:
         """Leave: the gateway ends an execution whose caller left."""

@@ -61,8 +61,8 @@ def advance(rollout: Rollout) -> None:
         return
     with bookkeeping():
         # The order of locks of every command; see `BaseModel.locked_under`.
-        Environment.objects.select_for_update(of=("self",)).get(pk=rollout.deployment.environment_id)
-        Deployment.objects.select_for_update(of=("self",)).get(pk=rollout.deployment_id)
+        Environment.objects.select_for_update(of=("self",), no_key=True).get(pk=rollout.deployment.environment_id)
+        Deployment.objects.select_for_update(of=("self",), no_key=True).get(pk=rollout.deployment_id)
         fresh = Rollout.objects.select_related("deployment", "to_release").get(pk=rollout.pk)
         if fresh.state != Rollout.State.PROGRESSING:
             return

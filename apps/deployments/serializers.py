@@ -112,8 +112,8 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     class Meta:
         model = Deployment
         fields = (
-            "id", "registration", "agent", "environment", "version", "release", "generation", "status", "reason", "hold",
-            "gateways", "created_at", "updated_at",
+            "id", "registration", "agent", "environment", "version", "release", "generation", "status", "reason",
+            "hold", "gateways", "created_at", "updated_at",
         )  # fmt: skip
 
     def _status(self, deployment: Deployment) -> DeploymentStatus:

@@ -224,6 +224,7 @@ class AgentDeploy(CommandPage):
     def first_environment(self, version: AgentVersion) -> Environment | None:
         """The first environment that does not run the version and that the actor may deploy to."""
         running = Deployment.objects.filter(agent=self.object, release__agent_version=version).values("environment")
+        environment: Environment
         for environment in self.environments.exclude(pk__in=running):
             if may(self.actor, "environment.deploy", environment).allowed:
                 return environment
