@@ -10,11 +10,13 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections, transaction
+from django.utils import timezone
 
 from apps.core.errors import NotFound
 from apps.core.tenancy import tenant
@@ -44,6 +46,7 @@ _LARGEST_SHARE = 0.5
 LONGEST_SLEEP_S = 0.5
 _TENANTS_A_PASS = 50
 _RETRY_DATABASE_S = 1.0
+_BROKEN_TENANT = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +155,55 @@ class Scanner:
         turns = due.claim(_TENANTS_A_PASS)
         started = 0
         for index, turn in enumerate(turns):
-            try:
-                jobs = visit(turn, self._share(turn.schema, among=len(turns) - index))
-            except NotFound:
-                due.forget(turn.schema)
-                continue
+            jobs = self._visit(turn, among=len(turns) - index)
             for job in jobs:
                 self._start(job)
             started += len(jobs)
         return started
+
+    def _visit(self, turn: due.Due, *, among: int) -> list[Job]:
+        """Visit a tenant; one that is gone or broken keeps nobody from the others."""
+        try:
+            return visit(turn, self._share(turn.schema, among=among))
+        except NotFound:
+            due.forget(turn.schema)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # whatever is wrong with one schema, such as a migration that is missing
+            log.exception("visit_failed", schema=turn.schema)
+            due.settle(turn, timezone.now() + _BROKEN_TENANT)
+        return []
+
+    def reconcile(self, schema: str, *, for_s: float = 20.0, linger_s: float = 2.0) -> int:
+        """Do what is due in one tenant, without waiting for its turn.
+
+        Args:
+            for_s: claim nothing more after this time.
+            linger_s: how long to wait for jobs under way, whose end may make more due. What takes longer, such as a
+                gateway that hangs, is left to its thread.
+
+        Returns:
+            How many jobs were started.
+        """
+        started, end = 0, time.monotonic() + for_s
+        leave_at = time.monotonic() + linger_s
+        while time.monotonic() < end:
+            jobs = visit(due.look(schema), self._share(schema, among=1))
+            for job in jobs:
+                self._start(job)
+            started += len(jobs)
+            if jobs:
+                leave_at = time.monotonic() + linger_s
+            elif not self._is_at(schema) or time.monotonic() > leave_at:
+                break
+            self._wake.wait(0.2)
+            self._wake.clear()
+        return started
+
+    def _is_at(self, schema: str) -> bool:
+        """Whether jobs of a tenant are under way."""
+        with self._lock:
+            return any(busy[schema] for busy in self._busy.values())
 
     def _share(self, schema: str, *, among: int) -> dict[LaneName, int]:
         """Free threads for one tenant: its part of what is free now, and never more than its part of the whole lane."""

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from celery import shared_task
+
+from apps.core.database import use_pool
+from apps.core.errors import NotFound
+from apps.gateways.scanner import Scanner
+from apps.gateways.sweep import rebuild
+
+_CONNECTIONS = 8
 
 
 @shared_task(name="gateways.reconcile")
@@ -10,11 +19,12 @@ def reconcile(schema: str) -> int:
     """Do what is due in one tenant. Sent on commit as a hint; the scanner finds the same work in the database.
 
     Returns:
-        How many pushes and polls were done.
+        How many pushes and polls were started.
     """
-    from apps.gateways.scanner import reconcile_tenant
-
-    return reconcile_tenant(schema)
+    try:
+        return _scanner().reconcile(schema)
+    except NotFound:
+        return 0
 
 
 @shared_task(name="gateways.rebuild_due_work")
@@ -24,6 +34,11 @@ def rebuild_due_work() -> int:
     Returns:
         How many tenants were looked at.
     """
-    from apps.gateways.sweep import rebuild
-
     return rebuild()
+
+
+@cache
+def _scanner() -> Scanner:
+    """The threads of this worker process, kept from task to task. One that hangs outlives its task."""
+    use_pool(_CONNECTIONS)
+    return Scanner({"urgent": 4, "push": 8, "faltering": 4, "poll": 4})

@@ -13,6 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from apps.core.tenancy import public
 from apps.gateways import due
 from apps.gateways.client import GatewayUnreachable
 from apps.gateways.commands import create_key, revoke_key
@@ -309,6 +310,48 @@ def hole() -> Iterator[int]:
     listener.listen(64)
     yield listener.getsockname()[1]
     listener.close()
+
+
+def test_a_suspended_organization_goes_on_being_reconciled(
+    acme: Inhabited,
+    process: GatewayProcess,
+    key: Callable[[], tuple[CallerKey, KeyText]],
+    reconcile: Callable[..., int],
+) -> None:
+    from apps.core.actors import Actor
+    from apps.tenants.commands import suspend
+
+    made, text = key()
+    reconcile()
+    with public():
+        suspend(actor=Actor.system(), organization=acme.organization, reason="unpaid")
+    assert acme.client("owner").get("/gateways/").status_code == 403
+    with acme.inside():
+        revoke_key(actor=Actor.system(), key=made)
+        reconcile()
+    assert call(process, text.text) == 401
+
+
+@pytest.mark.slow
+def test_one_broken_schema_keeps_nobody_from_the_others(live_organization: Inhabited) -> None:
+    from apps.tenants.owner import owner_connection
+
+    with public():
+        DueWork.objects.exclude(schema_name=live_organization.schema).update(due_at=None)
+    due.lower()
+    with owner_connection().cursor() as cursor:
+        cursor.execute(f'ALTER TABLE "{live_organization.schema}".gateways_gateway RENAME TO elsewhere')
+    connection.set_schema_to_public()  # type: ignore[attr-defined]
+    scanner = Scanner({"urgent": 1, "push": 1, "faltering": 1, "poll": 1})
+    try:
+        assert scanner.scan() == 0
+        with public():
+            due_at = DueWork.objects.get(schema_name=live_organization.schema).due_at
+        assert due_at is not None
+        assert due_at > timezone.now() + timedelta(seconds=10)
+    finally:
+        for threads in scanner._threads.values():
+            threads.shutdown()
 
 
 @pytest.mark.slow
