@@ -7,8 +7,6 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from apps.gateways.models import Gateway
-
 if TYPE_CHECKING:
     from apps.deployments.models import Deployment
 
@@ -31,15 +29,6 @@ class Snippet:
     language: str
     text: str
     hint: str = ""
-
-
-def address_of(deployment: Deployment) -> str | None:
-    """Where applications reach the agent: the environment's own address, else a gateway's; None without gateways."""
-    if deployment.environment.caller_url:
-        return deployment.environment.caller_url.rstrip("/")
-    serving = Gateway.objects.serving().filter(environment=deployment.environment_id).order_by("name")
-    gateway = serving.filter(status=Gateway.Status.HEALTHY).first() or serving.first()
-    return gateway.address.rstrip("/") if gateway is not None else None
 
 
 def example_inputs(schema: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from apps.deployments.forms import DeployForm, NoteForm, RollbackForm
 from apps.deployments.live import progress_context
 from apps.deployments.models import Deployment, Release
 from apps.deployments.queries import current_rollout, earlier_releases, events_about, status_of, with_adjective
-from apps.deployments.snippets import address_of, example_inputs, snippets
+from apps.deployments.snippets import example_inputs, snippets
 from apps.deployments.tables import (
     DEPLOY_HERE,
     RELEASE_HOLD,
@@ -34,6 +34,7 @@ from apps.deployments.tables import (
     RolloutTable,
 )
 from apps.gateways.models import Environment, Gateway
+from apps.gateways.snippets import caller_address
 from contract.release import Release as ReleaseDocument
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def playground_context(deployment: Deployment) -> dict[str, Any]:
 
 def _calling(page: DeploymentDetail) -> Mapping[str, Any]:
     deployment: Deployment = page.object
-    address = address_of(deployment)
-    if deployment.release is None or address is None:
+    address = caller_address(deployment.environment).rstrip("/")
+    if deployment.release is None or not address:
         return {"snippets": []}
     inputs = ReleaseDocument.parse(bytes(deployment.release.body)).interface.inputs
     return {
