@@ -200,7 +200,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.core.middleware.BodyLimitMiddleware",
     "apps.tenants.middleware.TenantMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "apps.core.request_log.RequestLog",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "apps.core.middleware.PathMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -121,7 +121,7 @@ class Installation:
         return [
             Program(
                 name="web",
-                command=(python, "-m", "daphne", "-b", "127.0.0.1", "-p", str(dashboard.number), _ASGI),
+                command=(python, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(dashboard.number), _ASGI),
                 environment={**application, "KAIZEN_DATABASE_POOL": "true"},
                 ready=probes.http_ok(f"{dashboard.url}/healthz", host=f"localhost:{dashboard.number}"),
                 stop_seconds=5,  # daphne under load may ignore SIGTERM for ever

@@ -29,6 +29,8 @@ _ABANDONED_AFTER = timedelta(minutes=2)
 _PRUNED_AT_ONCE = 100
 _HEADER = "Idempotency-Key"
 _LONGEST_KEY = 255
+# The command has committed and its answer is not kept yet (102 is HTTP's "processing"; nobody is answered with it).
+_COMMITTED = 102
 
 
 def run_once(request: Request, act: Callable[[], Response], *, secret_fields: frozenset[str]) -> Response:
@@ -48,7 +50,8 @@ def run_once(request: Request, act: Callable[[], Response], *, secret_fields: fr
         raise Invalid(f"{_HEADER} is at most {_LONGEST_KEY} printable ASCII characters.")
     record = _claim(key, actor_of(request._request).id, _path(request), _digest(request.data))
     if record.status is not None:
-        return Response(record.body, status=record.status, headers={"Idempotent-Replayed": "true"})
+        status = 200 if record.status == _COMMITTED else record.status
+        return Response(record.body, status=status, headers={"Idempotent-Replayed": "true"})
     try:
         with completing(lambda result: _complete(record, result)):
             response = act()
@@ -63,7 +66,7 @@ def run_once(request: Request, act: Callable[[], Response], *, secret_fields: fr
 
 
 def _complete(record: IdempotencyRecord, result: Any) -> None:
-    """Part of the command's transaction. Until the answer is known, what came into being stands for it.
+    """Part of the command's transaction. If a crash follows, what came into being stands for the answer.
 
     Raises:
         Conflict: the request took so long that its claim was given to another with the same key.
@@ -71,7 +74,7 @@ def _complete(record: IdempotencyRecord, result: Any) -> None:
     made = result[0] if isinstance(result, tuple) and result else result
     reference = {"type": type_of(made), "id": str(made.pk)} if isinstance(made, Model) else None
     claimed = IdempotencyRecord.objects.filter(pk=record.pk, status=None)
-    if not claimed.update(status=200, body=reference):
+    if not claimed.update(status=_COMMITTED, body=reference):
         raise Conflict(f"Another request with this {_HEADER} was faster.")
 
 
@@ -86,10 +89,10 @@ def _claim(key: str, actor_id: str, path: str, digest: str) -> IdempotencyRecord
             return IdempotencyRecord.objects.create(key=key, actor_id=actor_id, method_path=path, request_digest=digest)
     except IntegrityError:
         record = mine.first()
-    if record is None or record.status is None:
-        raise Conflict("The first request with this key is still under way; ask again shortly.")
-    if (record.method_path, record.request_digest) != (path, digest):
+    if record is not None and (record.method_path, record.request_digest) != (path, digest):
         raise Conflict(f"This {_HEADER} was used for another request.")
+    if record is None or (record.status in (None, _COMMITTED) and record.created_at > now - _ABANDONED_AFTER):
+        raise Conflict("The first request with this key is still under way; ask again shortly.")
     return record
 
 
