@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Literal
@@ -65,7 +65,7 @@ def runs(before: Sequence[str], after: Sequence[str], budget: Budget) -> list[Ru
         if (i2, j2) != end:
             found.append(Run("equal", i2, i2 + 1, j2, j2 + 1))
     found.append(Run("equal", end[0], len(before), end[1], len(after)))
-    return list(_joined(found))
+    return list(_joined([_named(run, before, after) for run in _joined(found)]))
 
 
 def _anchors(before: Sequence[str], after: Sequence[str]) -> list[Anchor]:
@@ -116,6 +116,13 @@ def _joined(found: Sequence[Run]) -> Iterator[Run]:
         last = run
     if last is not None:
         yield last
+
+
+def _named(run: Run, before: Sequence[str], after: Sequence[str]) -> Run:
+    """A run as what it is: a deletion and an insertion from both sides of an anchor may join to the same items."""
+    if run.tag == "replace" and before[run.i1 : run.i2] == after[run.j1 : run.j2]:
+        return replace(run, tag="equal")
+    return run
 
 
 def _common(before: Sequence[str], after: Sequence[str]) -> int:

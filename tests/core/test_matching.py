@@ -6,7 +6,7 @@ import itertools
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.core.diffs import diff_texts
@@ -15,6 +15,7 @@ from apps.core.matching import Budget, runs
 _ITEMS = st.lists(st.sampled_from("abcde"), max_size=30)
 
 
+@settings(deadline=None)
 @given(_ITEMS, _ITEMS, st.sampled_from([0, 20, 10_000]))
 def test_the_runs_tell_how_one_became_the_other(before: list[str], after: list[str], pairs: int) -> None:
     found = runs(before, after, Budget(pairs))
@@ -23,6 +24,11 @@ def test_the_runs_tell_how_one_became_the_other(before: list[str], after: list[s
     for run in found:
         assert (run.tag == "equal") == (before[run.i1 : run.i2] == after[run.j1 : run.j2])
     assert all(one.tag != other.tag for one, other in itertools.pairwise(found))
+
+
+def test_a_deletion_and_an_insertion_that_join_to_the_same_are_no_change() -> None:
+    found = runs(list("acabab" + "ccaa"), list("cabbccaa"), Budget(0))
+    assert all((run.tag == "equal") == ("acababccaa"[run.i1 : run.i2] == "cabbccaa"[run.j1 : run.j2]) for run in found)
 
 
 def test_what_stayed_is_found_between_what_changed() -> None:
