@@ -227,7 +227,8 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / ".kaizen" / "static"
+# Where `collectstatic` puts files for a web server or CDN that serves them itself; nothing here needs it.
+STATIC_ROOT = env.str("KAIZEN_STATIC_ROOT", default="") or None
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Finders serve files straight from `static/`: an installation needs no collectstatic to show a page.
 WHITENOISE_USE_FINDERS = True
