@@ -79,7 +79,7 @@ def started() -> Iterator[Studio]:
         shutil.rmtree(parent)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def studio() -> Iterator[Studio]:
     """The installation that the stories share."""
     with started() as running:
@@ -93,8 +93,11 @@ def doomed_studio() -> Iterator[Studio]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser process; each story opens a context of its own."""
+    """One browser process; each story opens a context of its own.
+
+    Its driver keeps an event loop in this thread, in which Django refuses to query: it must not outlive the module.
+    """
     with browser() as running:
         yield running
