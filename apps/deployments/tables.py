@@ -128,8 +128,8 @@ class DeploymentTable(Table):
 class RolloutTable(Table):
     """The history of one deployment."""
 
-    generation = tables.Column(verbose_name="#")
     kind = tables.Column(verbose_name="Change")
+    generation = tables.Column(verbose_name="Generation")
     started_by = tables.Column(verbose_name="By")
     created_at = TimeColumn(verbose_name="When")
     state = tables.Column(verbose_name="State")
@@ -137,7 +137,7 @@ class RolloutTable(Table):
 
     class Meta(Table.Meta):
         model = Rollout
-        fields = ("generation", "kind", "started_by", "created_at", "state", "took")
+        fields = ("kind", "generation", "started_by", "created_at", "state", "took")
 
     def render_kind(self, record: Rollout) -> SafeString:
         note = format_html('<span class="cell-detail">{}</span>', record.note) if record.note else ""
