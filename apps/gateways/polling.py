@@ -88,7 +88,6 @@ def poll(key: uuid.UUID) -> None:
             _compare(look, client)
     except GatewayProblem as problem:
         record_failure(look, problem)
-        observers.changed()
         return
     except Conflict as error:
         record_failure(look, GatewayRefusal("secret-unreadable", error.message))
@@ -96,7 +95,6 @@ def poll(key: uuid.UUID) -> None:
     if seen is not None and seen.reachable:
         _drain_leaving(seen, client, state)
         observers.polled(seen, state)
-    observers.changed()
 
 
 def record_answer(look: Look, state: GatewayState, latency_ms: float) -> Gateway | None:
@@ -254,6 +252,8 @@ def _compare(look: Look, client: GatewayClient) -> None:
             _record_drift(row, drift.counts, known=bool(look.gateway.boot_id))
     for public_id in drift.adopted:
         adopt_revocation(public_id)
+    if drift.counts:
+        observers.changed()
 
 
 def _identity(row: Gateway) -> tuple[str, str]:

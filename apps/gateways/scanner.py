@@ -18,6 +18,7 @@ import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections, transaction
 from django.utils import timezone
 
+from apps.core.database import let_go
 from apps.core.errors import NotFound
 from apps.core.tenancy import tenant
 from apps.gateways import due, observers
@@ -131,6 +132,7 @@ class Scanner:
                 log.warning("database_unavailable", reason=type(error).__name__)
                 connection.close()
                 pause = _RETRY_DATABASE_S
+            let_go()
             self._wake.wait(pause)
             self._wake.clear()
         self.close()
@@ -196,6 +198,7 @@ class Scanner:
                 leave_at = time.monotonic() + linger_s
             elif not self._is_at(schema) or time.monotonic() > leave_at:
                 break
+            let_go()
             self._wake.wait(0.2)
             self._wake.clear()
         return started
@@ -249,3 +252,6 @@ def _guarded(run: Callable[[], None]) -> None:
     except Exception:  # the end of a thread: nobody above could tell
         log.exception("job_failed")
         connection.close()
+    finally:
+        # An idle thread must not keep what a busy one needs.
+        let_go()
