@@ -16,7 +16,7 @@ from django.utils import timezone
 from apps.core.tenancy import public
 from apps.gateways import due
 from apps.gateways.client import GatewayUnreachable
-from apps.gateways.commands import create_key, revoke_key
+from apps.gateways.commands import create_key, register_gateway, revoke_key
 from apps.gateways.models import Condition, Gateway, Placement
 from apps.gateways.reconcile import (
     FALTERING,
@@ -33,13 +33,13 @@ from apps.gateways.reconcile import (
 from apps.gateways.scanner import Scanner
 from apps.tenants.models import DueWork
 from tests.gateways.test_reconciling import call
+from tests.harness.gateway import GatewayProcess, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from apps.gateways.models import CallerKey, Environment
     from contract.caller_keys import KeyText
-    from tests.harness.gateway import GatewayProcess
     from tests.harness.world import Inhabited
 
 BROKEN = GatewayUnreachable("connection-refused", "connection refused")
@@ -67,6 +67,28 @@ def process(
     return started
 
 
+@pytest.fixture
+def lost(development: Environment, acme: Inhabited) -> Callable[[], Gateway]:
+    """Make a gateway that answered once and whose address nobody listens at any more."""
+
+    def make() -> Gateway:
+        port = free_port()
+        gateway = register_gateway(
+            actor=acme.actor("owner"),
+            environment=development,
+            name=f"lost-{port}",
+            address=f"http://127.0.0.1:{port}",
+            deploy_token="a-token-of-some-length",
+        )
+        later = timezone.now() + timedelta(minutes=5)
+        Gateway.objects.filter(pk=gateway.pk).update(
+            gateway_id=f"gateway-{port}", public_key="its", status="healthy", next_poll_at=later
+        )
+        return gateway
+
+    return make
+
+
 def test_a_worker_that_dies_between_push_and_record_is_replaced(
     process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
@@ -89,8 +111,9 @@ def test_a_worker_that_dies_between_push_and_record_is_replaced(
 
 
 def test_the_result_of_a_lost_claim_changes_nothing(
-    process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+    lost: Callable[[], Gateway], key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
+    lost()
     key()
     (slow,) = claim(ORDINARY, limit=8)
     Placement.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
@@ -159,14 +182,10 @@ def test_failures_back_off_exponentially_say_why_and_heal_when_the_gateway_retur
 
 
 def test_a_revocation_is_tried_again_every_second_however_often_it_failed(
-    acme: Inhabited,
-    process: GatewayProcess,
-    key: Callable[[], tuple[CallerKey, KeyText]],
-    reconcile: Callable[..., int],
+    acme: Inhabited, lost: Callable[[], Gateway], key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
+    lost()
     made, _ = key()
-    reconcile()
-    process.kill()
     revoke_key(actor=acme.actor("owner"), key=made)
     for _ in range(12):
         Placement.objects.update(next_attempt_at=timezone.now())
@@ -178,8 +197,9 @@ def test_a_revocation_is_tried_again_every_second_however_often_it_failed(
 
 
 def test_at_most_a_few_pushes_are_under_way_at_one_gateway_for_all_workers_together(
-    process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+    lost: Callable[[], Gateway], key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
+    lost()
     for _ in range(PER_GATEWAY + 3):
         key()
     assert len(claim(ORDINARY, limit=3)) == 3
@@ -188,14 +208,9 @@ def test_at_most_a_few_pushes_are_under_way_at_one_gateway_for_all_workers_toget
 
 
 def test_gateways_that_fail_wait_among_themselves(
-    acme: Inhabited,
-    spawn: Callable[..., GatewayProcess],
-    register: Callable[..., Gateway],
-    key: Callable[[], tuple[CallerKey, KeyText]],
-    reconcile: Callable[..., int],
+    acme: Inhabited, lost: Callable[[], Gateway], key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
-    sound, failing = register(spawn()), register(spawn())
-    reconcile()
+    sound, failing = lost(), lost()
     Gateway.objects.filter(pk=failing.pk).update(circuit_failures=1)
     made, _ = key()
     assert [each.gateway for each in claim(ORDINARY, limit=9)] == [sound.pk]
@@ -206,11 +221,11 @@ def test_gateways_that_fail_wait_among_themselves(
 
 
 def test_after_an_open_circuit_one_push_tries_the_gateway(
-    process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+    lost: Callable[[], Gateway], key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
+    lost()
     for _ in range(4):
         key()
-    process.kill()
     for claimed in claim(ORDINARY, limit=100):
         push(claimed)
     Placement.objects.update(next_attempt_at=timezone.now())
@@ -220,15 +235,10 @@ def test_after_an_open_circuit_one_push_tries_the_gateway(
 
 
 def test_the_first_thing_of_each_gateway_comes_before_the_second_of_any(
-    acme: Inhabited,
-    spawn: Callable[..., GatewayProcess],
-    register: Callable[..., Gateway],
-    key: Callable[[], tuple[CallerKey, KeyText]],
-    reconcile: Callable[..., int],
+    lost: Callable[[], Gateway], key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
     for _ in range(3):
-        register(spawn())
-    reconcile()
+        lost()
     for _ in range(3):
         key()
     claimed = claim(ORDINARY, limit=3)
@@ -280,8 +290,9 @@ def test_a_scan_with_nothing_due_asks_one_question_and_enters_no_schema(acme: In
 
 
 def test_the_sweep_finds_due_work_that_the_table_lost(
-    acme: Inhabited, process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
+    acme: Inhabited, lost: Callable[[], Gateway], key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
+    lost()
     from apps.gateways.sweep import rebuild
 
     key()
@@ -358,10 +369,8 @@ def test_one_broken_schema_keeps_nobody_from_the_others(live_organization: Inhab
 def test_a_gateway_that_hangs_does_not_delay_another(
     live_organization: Inhabited, hole: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from apps.gateways.commands import register_gateway
     from apps.gateways.models import Environment
     from apps.gateways.signing import private_key
-    from tests.harness.gateway import GatewayProcess
 
     development = Environment.objects.get(slug="development")
     owner = live_organization.actor("owner")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from apps.gateways.commands import create_key
 from apps.gateways.models import CallerKey, Environment, Gateway, Placement
+from contract.envelope import generate_private_key
+from tests.harness.gateway import GatewayProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.harness.gateway import GatewayProcess
     from tests.harness.world import Inhabited
 
 
@@ -128,3 +130,30 @@ def test_revoking_names_the_gateways_that_have_not_confirmed(
     reconcile()
     page = client.get(key.get_absolute_url()).content.decode()
     assert "every gateway has confirmed" in page
+
+
+def test_live_regions_show_the_present_and_only_to_those_who_may_see_it(
+    acme: Inhabited, globex: Inhabited, development: Environment, register: Callable[..., Gateway]
+) -> None:
+    from apps.core.actors import Actor
+    from apps.core.errors import NotFound
+    from apps.core.live import fragments
+
+    key, _ = create_key(actor=acme.actor("owner"), environment=development, name="shop")
+    gateway = register(GatewayProcess(Path("/nowhere"), "", generate_private_key()), name="eu-1")
+    shown = {"gateway": gateway.pk, "environment": development.pk, "caller-key": key.pk}
+    for name, identifier in shown.items():
+        render = fragments[name].render
+        assert "eu-1" in render(acme.actor("viewer"), str(identifier)) or name == "gateway", name
+        for actor, asked in (
+            (Actor.anonymous(), str(identifier)),
+            (globex.actor("owner"), str(identifier)),
+            (acme.actor("owner"), "no-such-key"),
+            (acme.actor("owner"), "00000000-0000-0000-0000-000000000000"),
+        ):
+            with pytest.raises(NotFound):
+                render(actor, asked)
+
+    gateway.status, gateway.status_reason = "unreachable", "connection refused"
+    gateway.save()
+    assert "connection refused" in fragments["gateway"].render(acme.actor("viewer"), str(gateway.pk))
