@@ -63,6 +63,7 @@ class Cluster:
             "listen_addresses": LOOPBACK,
             "unix_socket_directories": "",
             "max_connections": "200",
+            "max_locks_per_transaction": "1024",  # a backup locks every table of every organization at once
             **(settings or {}),
         }
         options = [word for name, value in every.items() for word in ("-c", f"{name}={value}")]
