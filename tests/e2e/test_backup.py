@@ -23,7 +23,8 @@ def test_what_was_backed_up_comes_back_and_nothing_else(studio: Studio, tmp_path
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
 
     with studio.api() as api:
-        assert api.post("/agents/", json={"slug": "after-the-backup", "name": "Later"}).status_code == 201
+        agent = {"slug": "after-the-backup", "name": "Later", "instructions": "Come later."}
+        assert api.post("/agents/", json=agent).status_code == 201
         key = api.post("/caller-keys/", json={"environment": "development", "name": "Later"}).json()
         before = api.get("/events/").json()["results"][0]["sequence"]
 

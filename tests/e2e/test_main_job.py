@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
 from openai import OpenAI
 from playwright.sync_api import expect
 
@@ -122,9 +122,9 @@ def test_every_caller_gets_the_models_answer(studio: Studio) -> None:
 
 
 async def _by_mcp(gateway: str, key: str) -> str:
-    headers = {"authorization": f"Bearer {key}"}
     async with (
-        streamablehttp_client(f"{gateway}/mcp", headers=headers) as (read, write, _),
+        httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=60) as client,
+        streamable_http_client(f"{gateway}/mcp", http_client=client) as (read, write, _),
         ClientSession(read, write) as session,
     ):
         await session.initialize()
