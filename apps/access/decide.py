@@ -68,7 +68,8 @@ def _system(actor: Actor) -> Reason:
 
 def _operator(actor: Actor) -> Reason:
     user = actor.user
-    if actor.kind == "operator" and user is not None and user.is_active and user.is_superuser and in_public():
+    known = actor.kind == "operator" and in_public() and actor.schema == current_schema()
+    if known and user is not None and user.is_active and user.is_superuser:
         return Reason("operator", "allow", f"{actor.label} operates this installation.")
     return Reason("operator", "none", "Not an operator.")
 
