@@ -47,11 +47,10 @@ def apply_items(gateway: Gateway, items: Iterable[Item], fences: Fences) -> Drif
     """Make the observed state of a gateway's placements what it says. The caller has the gateway's row locked."""
     drift = Drift()
     held = {(item.kind, item.name): item for item in items}
-    rows = Placement.objects.select_for_update(of=("self",)).select_related("gateway").filter(gateway=gateway)
-    known: set[tuple[str, str]] = set()
-    for placement in rows.order_by("pk"):
+    rows = Placement.objects.filter(gateway=gateway)
+    known = set(rows.values_list("kind", "name"))
+    for placement in rows.unlocked().select_related("gateway"):
         key = (placement.kind, placement.name)
-        known.add(key)
         if fences.get(key) == placement.fence:
             _overwrite(placement, held.get(key), drift)
     for key, item in held.items():

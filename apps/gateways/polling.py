@@ -121,7 +121,10 @@ def record_answer(look: Look, state: GatewayState, latency_ms: float) -> Gateway
         _tell(row, before)
         if row.reachable and before not in (Status.HEALTHY, Status.DEGRADED, Status.DRAINING):
             # It answers again: what waited in a back-off need not wait any longer.
-            Placement.objects.unsettled().filter(gateway=row).update(next_attempt_at=timezone.now())
+            waiting = Placement.objects.unsettled().filter(gateway=row).unlocked()
+            Placement.objects.filter(pk__in=list(waiting.values_list("pk", flat=True))).update(
+                next_attempt_at=timezone.now()
+            )
             due.lower()
     return row
 

@@ -77,6 +77,14 @@ class PlacementQuerySet(models.QuerySet["Placement"]):
         """Those that are not yet, or no longer, as wanted."""
         return self.filter(UNSETTLED)
 
+    def unlocked(self) -> PlacementQuerySet:
+        """Lock those that no transaction holds at this moment, and leave out the others.
+
+        For bookkeeping about many rows at once: waiting for them, while a command waits for one of ours, would be a
+        deadlock, and whoever changes a row now knows better anyway.
+        """
+        return self.select_for_update(skip_locked=True, of=("self",))
+
     def of(self, kind: str, name: str) -> PlacementQuerySet:
         """The same thing on every gateway."""
         return self.filter(kind=kind, name=name)
