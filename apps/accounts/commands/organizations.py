@@ -40,7 +40,8 @@ def create_organization(*, actor: Actor, slug: str, name: str, owner_email: str,
                 schema_name=schema, slug=slug, name=name.strip(), owner_email=owner_email.strip().lower()
             )
             Domain.objects.create(domain=f"{slug}.{base_domain}", tenant=organization, is_primary=True)
-    except IntegrityError:
+    except (IntegrityError, ValidationError):
+        # django-tenants looks for the schema's name before PostgreSQL refuses it.
         raise Conflict(f"The address “{slug}” is taken.") from None
     transaction.on_commit(forget_hosts)
     return organization
