@@ -30,6 +30,9 @@ check: ## Lint, types, import rules, migrations, templates
 bench: ## Measure what we publish (T=name selects a benchmark)
 	@exec $(LAUNCHER) bench $(T) $(ARGS)
 
+bench-%: # One benchmark: make bench-start
+	@exec $(LAUNCHER) bench $* $(ARGS)
+
 services: ## Run PostgreSQL and Valkey for development, on free ports; prints their variables
 	@exec $(LAUNCHER) services
 
