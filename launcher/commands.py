@@ -29,7 +29,7 @@ def up(environment: Mapping[str, str], *, progress: Progress, children: Children
     folder.create()
     with Lock(folder.lock) as lock:
         if not lock.acquire():
-            return _running_already(folder, lock, environment)
+            return _running_already(folder, lock, environment, progress)
         if lifecycle.stop(folder, progress):
             progress.say("studio", "an earlier `make up` was killed; stopped what it had left")
         installation = Installation.of(environment, folder)
@@ -37,7 +37,7 @@ def up(environment: Mapping[str, str], *, progress: Progress, children: Children
         try:
             lifecycle.Start(installation, progress=progress, children=children).run()
             started = True
-            _show(folder, environment, ready=True)
+            _show(folder, environment, progress, ready=True)
             progress.say("studio", "running; Ctrl-C stops it")
             lifecycle.Watch(Supervisor(folder), progress).run()
         except Interrupted as error:
@@ -99,15 +99,17 @@ def manage(environment: Mapping[str, str], arguments: Sequence[str]) -> int:
     return subprocess.run(command, cwd=CHECKOUT, env={**os.environ, **variables}, check=False).returncode
 
 
-def _running_already(folder: StateFolder, lock: Lock, environment: Mapping[str, str]) -> int:
-    print(f"Kaizen Studio is up already, or starting: process {lock.holder} runs it.", file=sys.stderr)
-    _show(folder, environment)
+def _running_already(folder: StateFolder, lock: Lock, environment: Mapping[str, str], progress: Progress) -> int:
+    progress.say("studio", f"is up already, or starting: process {lock.holder} runs it")
+    _show(folder, environment, progress)
     return 0
 
 
-def _show(folder: StateFolder, environment: Mapping[str, str], *, ready: bool | None = None) -> None:
+def _show(
+    folder: StateFolder, environment: Mapping[str, str], progress: Progress, *, ready: bool | None = None
+) -> None:
     document = _panel(folder, environment).document(ready=ready)
-    print(for_people(document, mailbox=not environment.get("EMAIL_URL")), flush=True)
+    progress.show(for_people(document, mailbox=not environment.get("EMAIL_URL")))
 
 
 def _panel(folder: StateFolder, environment: Mapping[str, str]) -> Panel:

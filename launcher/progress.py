@@ -1,10 +1,12 @@
 """Progress lines: what happens, to whom, and how long it took."""
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 _WIDTH = 22
 
@@ -30,7 +32,18 @@ class Progress:
         if self._quiet:
             return
         with self._lock:
-            print(f"{self.elapsed:6.1f} s  {subject:<{_WIDTH}} {text}", file=sys.stderr, flush=True)
+            self._print(f"{self.elapsed:6.1f} s  {subject:<{_WIDTH}} {text}", sys.stderr)
+
+    def show(self, text: str) -> None:
+        """Print what a command yields, on standard output."""
+        with self._lock:
+            self._print(text, sys.stdout)
+
+    @staticmethod
+    def _print(text: str, to: TextIO) -> None:
+        # The terminal may be closed or the pipe's reader gone. Whoever started something must still stop it.
+        with contextlib.suppress(OSError):
+            print(text, file=to, flush=True)
 
     @contextmanager
     def step(self, subject: str, doing: str, done: str) -> Iterator[None]:

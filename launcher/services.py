@@ -65,7 +65,7 @@ def serve(environment: Mapping[str, str], *, progress: Progress, children: Child
     """Run services until interrupted; their variables go to standard output, for a shell to evaluate."""
     environments.install((environments.STUDIO_WITH_TOOLS,), children=children, progress=progress)
     with running(environment, progress=progress, children=children) as variables:
-        print(exports(variables), flush=True)
+        progress.show(exports(variables))
         progress.say("services", "running; Ctrl-C stops them and throws their data away")
         while True:
             signal.pause()
