@@ -33,17 +33,26 @@ _CHUNK = 1 << 20
 _DATABASE_LIMIT_S = 6 * 3600
 # A dump of a newer PostgreSQL sets what an older server does not know; it only concerns the session that restores.
 _UNKNOWN_TO_OLDER_SERVERS = (b"SET transaction_timeout",)
-# Everything of ours, so that what was made after the backup does not outlive the restore.
+# Everything of ours, so that what was made after the backup does not outlive the restore. What an extension brought
+# along stays. Each dropped schema would name a hundred objects in a notice.
 _EMPTY = r"""
+SET lock_timeout = '60s';
+SET client_min_messages = warning;
 DO $empty$ DECLARE found record; BEGIN
-    FOR found IN SELECT nspname FROM pg_namespace WHERE nspname LIKE 't\_%%' OR nspname = '{template}' LOOP
-        EXECUTE format('DROP SCHEMA %%I CASCADE', found.nspname);
+    FOR found IN SELECT nspname FROM pg_namespace WHERE nspname LIKE 't\_%' OR nspname = '{template}' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', found.nspname);
     END LOOP;
     FOR found IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
-        EXECUTE format('DROP TABLE IF EXISTS public.%%I CASCADE', found.tablename);
+        EXECUTE format('DROP TABLE IF EXISTS public.%I CASCADE', found.tablename);
     END LOOP;
-    FOR found IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = 'public'::regnamespace LOOP
-        EXECUTE format('DROP FUNCTION IF EXISTS %%s CASCADE', found.name);
+    FOR found IN
+        SELECT oid::regprocedure AS name FROM pg_proc AS function WHERE pronamespace = 'public'::regnamespace
+            AND NOT EXISTS (
+                SELECT FROM pg_depend
+                WHERE classid = 'pg_proc'::regclass AND objid = function.oid AND deptype = 'e'
+            )
+    LOOP
+        EXECUTE format('DROP FUNCTION IF EXISTS %s CASCADE', found.name);
     END LOOP;
 END $empty$;
 """
@@ -82,32 +91,50 @@ def write_backup(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
                 archive.add(dump, arcname=_DUMP, filter=_anonymous)
             file.flush()
             os.fsync(file.fileno())
-        # A link, not a rename: it fails if somebody else made the file meanwhile.
-        os.link(draft, path)
+        _publish(draft, path)
     return manifest
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Give the complete file its name, unless somebody else made one of that name meanwhile."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise Conflict(f"{path} exists already; a backup overwrites nothing.") from None
+    except OSError:
+        # A file system without links, such as a share: what is left is to look once more and rename.
+        if path.exists():
+            raise Conflict(f"{path} exists already; a backup overwrites nothing.") from None
+        draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a backup whose parts were all checked against it.
 
     Raises:
-        Invalid: it is no backup, is damaged, or is of a format that this version does not know.
+        Invalid: it is no backup, is damaged, or is of a format or version that this one does not know.
     """
     try:
         with tarfile.open(path, mode="r:") as archive:
             manifest = _manifest(archive)
-            for name, part in manifest["parts"].items():
-                if _digest_of(_chunks(archive.extractfile(name))) != part["sha256"]:
-                    raise Invalid(f"{path} is damaged: {name} is not what was backed up.")
+            if _digest_of(_chunks(archive.extractfile(_DUMP))) != manifest["parts"][_DUMP]["sha256"]:
+                raise Invalid(f"{path} is damaged: {_DUMP} is not what was backed up.")
     except (OSError, tarfile.TarError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise Invalid(f"{path} is no backup that can be read: {error}") from error
     return manifest
 
 
 def is_empty() -> bool:
-    """Whether the database holds nothing of an installation."""
+    """Whether the database holds no table but PostgreSQL's own."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT NOT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'public')")
+        cursor.execute(
+            "SELECT NOT EXISTS (SELECT FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema'))"
+        )
         (empty,) = cursor.fetchone()
     return bool(empty)
 
@@ -131,23 +158,27 @@ def restore(path: Path) -> None:
 def _replay(script: Path) -> None:
     """Empty the database and run the script, all in psql's one transaction."""
     command = ["psql", "--quiet", "--no-psqlrc", "--single-transaction", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
-    process = subprocess.Popen(
-        [str(postgresql_program(command[0])), *command[1:]],
-        env=client_environment(connection),
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    try:
-        process.stdin.write(b"SET lock_timeout = '60s';\n")
-        process.stdin.write(_EMPTY.format(template=settings.TENANT_TEMPLATE_SCHEMA).replace("%%", "%").encode())
-        for line in _portable(script):
-            process.stdin.write(line)
-    except BrokenPipeError:
-        pass  # psql stopped at an error, which it tells below
-    _, told = process.communicate(timeout=_DATABASE_LIMIT_S)
+    # What psql says goes into a file: a pipe that nobody reads while the script is written would stop both.
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(
+            [str(postgresql_program(command[0])), *command[1:]],
+            env=client_environment(connection),
+            stdin=subprocess.PIPE,
+            stderr=told,
+        )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(_EMPTY.replace("{template}", settings.TENANT_TEMPLATE_SCHEMA).encode())
+            for line in _portable(script):
+                process.stdin.write(line)
+        except BrokenPipeError:
+            pass  # psql stopped at an error, which it tells below
+        finally:
+            process.communicate(timeout=_DATABASE_LIMIT_S)
+        told.seek(0)
+        said = told.read().decode(errors="replace")
     if process.returncode != 0:
-        raise Conflict(f"The backup could not be restored, and nothing was changed: {told.decode()[-500:].strip()}")
+        raise Conflict(f"The backup could not be restored, and nothing was changed: {said[-500:].strip()}")
 
 
 def _portable(script: Path) -> Iterator[bytes]:
@@ -180,7 +211,13 @@ def _manifest(archive: tarfile.TarFile) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads(content.read(_MANIFEST_LIMIT))
     if manifest.get("format") != FORMAT:
         raise Invalid(f"its format is {manifest.get('format')!r}, and this version reads {FORMAT}")
+    if _numbers(manifest["version"]) > _numbers(settings.KAIZEN_VERSION):
+        raise Invalid(f"it was written by version {manifest['version']}, which is newer than {settings.KAIZEN_VERSION}")
     return manifest
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

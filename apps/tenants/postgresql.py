@@ -32,8 +32,11 @@ def postgresql_program(name: str) -> Path:
 def client_environment(database: BaseDatabaseWrapper) -> dict[str, str]:
     """The variables with which a client program reaches the database of a connection."""
     settings = database.settings_dict
+    # What the address says about TLS, such as `?sslmode=verify-full`, holds for the programs too.
+    tls = {name: settings.get("OPTIONS", {}).get(name) for name in ("sslmode", "sslrootcert", "sslcert", "sslkey")}
     return {
         **os.environ,
+        **{f"PG{name.upper()}": str(value) for name, value in tls.items() if value},
         "PGPASSWORD": str(settings["PASSWORD"]),
         "PGHOST": str(settings["HOST"] or "127.0.0.1"),
         "PGPORT": str(settings["PORT"] or 5432),

@@ -32,6 +32,8 @@ class Command(BaseCommand):
             manifest = write_backup(options["file"], {"organizations": heads()})
         except StudioError as error:
             raise CommandError(error.message) from error
+        except OSError as error:
+            raise CommandError(f"{options['file']} cannot be written: {error.strerror}.") from error
         size = manifest["parts"]["database.dump"]["bytes"]
         self.stdout.write(
             f"backed up {len(manifest['organizations'])} organizations, {size:,} bytes: {options['file']}"
@@ -44,8 +46,12 @@ def heads() -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for organization in reconciled_organizations():
         with tenant(organization.schema_name):
-            found[organization.schema_name] = list(ChainHead.objects.values_list("sequence", "hash").get(id=True))
+            found[organization.schema_name] = _head()
     with public():
-        ChainHead.objects.get_or_create(id=True)
-        found["public"] = list(ChainHead.objects.values_list("sequence", "hash").get(id=True))
+        found["public"] = _head()
     return found
+
+
+def _head() -> list[Any]:
+    head = ChainHead.objects.filter(id=True).first() or ChainHead()
+    return [head.sequence, head.hash]

@@ -11,11 +11,14 @@ from django.db import connection
 
 from apps.audit.chain import verify
 from apps.audit.models import Event
-from apps.core.errors import StudioError
+from apps.core.errors import Conflict, StudioError
+from apps.core.secrets import decrypt
 from apps.core.tenancy import forget_schema, public, tenant
+from apps.gateways.models import Gateway, SigningKey
 from apps.tenants.backup import is_empty, read_manifest, restore
 from apps.tenants.owner import become_owner
 from apps.tenants.provisioning import grant
+from apps.tenants.queries import reconciled_organizations
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -43,23 +46,54 @@ class Command(BaseCommand):
         except StudioError as error:
             raise CommandError(error.message) from error
         # A backup of an older version is brought up to date. Grants are not in it: roles are the cluster's.
-        call_command("migrate_installation", stdout=self.stdout)
-        for schema, (sequence, digest) in manifest["organizations"].items():
-            forget_schema(schema)
+        for schema in _schemas():
             with connection.cursor() as cursor:
                 grant(cursor, schema)
-            self._verify(schema, sequence, digest)
-        self.stdout.write(
-            f"restored {len(manifest['organizations']) - 1} organizations and the public site as of "
-            f"{manifest['created_at']}. Gateways may be ahead of it: the reconciler brings them back and keeps revoked "
-            "keys revoked."
-        )
+        call_command("migrate_installation", stdout=self.stdout)
+        for schema in _schemas():
+            self._verify(schema, *manifest["organizations"].get(schema, (0, "")))
+        self._tell_unreadable()
+        organizations, moment = len(_schemas()) - 1, manifest["created_at"]
+        self.stdout.write(f"restored {organizations} organizations and the public site as of {moment}.")
+        self.stdout.write("Gateways may be ahead: the reconciler brings them back and keeps revoked keys revoked.")
 
     def _verify(self, schema: str, sequence: int, digest: str) -> None:
         """The log of a schema is whole and holds the end that the manifest names."""
+        forget_schema(schema)
         with public() if schema == "public" else tenant(schema):
             result = verify()
             if result.broken_at is not None:
                 raise CommandError(f"The log of {schema} is broken at event {result.broken_at}: {result.problem}.")
             if sequence and not Event.objects.filter(sequence=sequence, hash=digest).exists():
                 raise CommandError(f"The log of {schema} lacks event {sequence} as the manifest names it.")
+
+    def _tell_unreadable(self) -> None:
+        """Say which secrets the encryption keys of this process do not open."""
+        for organization in reconciled_organizations():
+            with tenant(organization.schema_name):
+                tokens = [str(row) for row in Gateway.objects.all() if not _opens(row.deploy_token)]
+                keys = [row for row in SigningKey.objects.all() if not _opens(row.private_key)]
+            lost = [f"the deploy token of {name}" for name in tokens] + ["the signing key"] * bool(keys)
+            if lost:
+                self.stderr.write(
+                    f"{organization.slug}: KAIZEN_ENCRYPTION_KEYS does not open {', '.join(lost)}. Add the key with "
+                    "which the backed up installation ran; until then nothing can be pushed there."
+                )
+
+
+def _schemas() -> list[str]:
+    """Every schema of ours that the backup held, also of organizations whose founding it interrupted."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT schema_name FROM public.tenants_organization WHERE to_regnamespace(schema_name) IS NOT NULL"
+            " ORDER BY schema_name"
+        )
+        return [schema for (schema,) in cursor.fetchall()]
+
+
+def _opens(secret: str) -> bool:
+    try:
+        decrypt(secret)
+    except Conflict:
+        return False
+    return True
