@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from apps.tenants.models import Domain, MailboxMessage
 
 _PAGE = 50
+_SLUG = re.compile(r"[a-z0-9-]{1,40}")
 
 
 @require_http_methods(["GET", "HEAD"])
@@ -30,7 +32,8 @@ def go(request: HttpRequest) -> HttpResponse:
     slug = slug.removesuffix(f".{settings.KAIZEN_BASE_DOMAIN}")
     host = f"{slug}.{settings.KAIZEN_BASE_DOMAIN}"
     # Only a host in our own table is redirected to, so that the form cannot be made to lead elsewhere.
-    domain = Domain.objects.filter(domain=host).exclude(tenant__schema_name="public").first()
+    hosts = Domain.objects.exclude(tenant__schema_name="public")
+    domain = hosts.filter(domain=host).first() if _SLUG.fullmatch(slug) else None
     if domain is None:
         problem = "Type the name of your organization." if not slug else "There is no organization at this address."
         return _landing(request, problem=problem, organization=slug, status=404 if slug else 422)

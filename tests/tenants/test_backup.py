@@ -1,4 +1,4 @@
-"""A backup holds everything, changes nothing, and comes back into a fresh database of the same cluster, or not at all."""
+"""A backup holds everything, changes nothing, and comes back into a fresh database, whole or not at all."""
 
 from __future__ import annotations
 
