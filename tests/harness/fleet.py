@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from apps.core.actors import Actor
 from apps.deployments.commands import deploy
 from apps.gateways import due
 from apps.gateways.commands import create_key, register_gateway
-from apps.gateways.models import Environment, Gateway
+from apps.gateways.models import Environment, Gateway, Placement
 from apps.gateways.scanner import reconcile_tenant
 from apps.gateways.signing import private_key
 from tests.harness.gateway import GatewayProcess
@@ -73,6 +74,14 @@ class Fleet:
     def reconcile(self) -> None:
         """Do what is due, here and now."""
         reconcile_tenant(self.world.schema)
+
+    def settle(self) -> None:
+        """Do what is due until nothing is wanted any more; a push that failed before waits for its back-off."""
+        deadline = time.monotonic() + 20
+        while Placement.objects.unsettled().exists():
+            assert time.monotonic() < deadline, list(Placement.objects.unsettled().values("name", "conditions"))
+            self.reconcile()
+            time.sleep(0.05)
 
     def poll(self) -> None:
         """Look at every gateway now, as the scanner does every few seconds."""

@@ -43,7 +43,7 @@ def test_each_step_ticks_itself_off_from_the_facts(acme: Inhabited, fleet: Fleet
     assert "0 of 1 gateway acknowledged version 1" in first_steps(SYSTEM)[2].waits
     process.start()
     fleet.poll()
-    fleet.reconcile()
+    fleet.settle()
     assert _done() == [True, True, True, False]
     step = next_step(first_steps(SYSTEM))
     assert step is not None
