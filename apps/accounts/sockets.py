@@ -17,6 +17,7 @@ from django.utils.crypto import constant_time_compare
 from apps.accounts.models import User
 from apps.core.actors import Actor
 from apps.core.errors import StudioError, Unauthenticated
+from apps.core.requests import address_behind_proxy
 from apps.core.tenancy import tenant
 from apps.tenants.models import Organization
 from apps.tenants.queries import organization_at, require_active
@@ -76,7 +77,7 @@ def _session_key(headers: dict[str, str]) -> str:
 
 def _actor_now(schema: str, scope: _Scope, headers: dict[str, str]) -> Callable[[], Actor]:
     key = _session_key(headers)
-    address = str((scope.get("client") or ("",))[0])
+    address = address_behind_proxy(str((scope.get("client") or ("",))[0]), headers.get("x-forwarded-for", ""))
 
     def actor_now() -> Actor:
         require_active(schema)

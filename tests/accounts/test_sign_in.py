@@ -132,6 +132,23 @@ def test_a_forged_forwarding_header_moves_nobody(acme: Inhabited) -> None:
     assert b"Too many failed" in response.content
 
 
+def test_behind_a_proxy_people_are_told_apart_by_what_the_proxy_saw(acme: Inhabited, settings: Any) -> None:
+    """Else everybody would share the proxy's address, and with it one limit."""
+    settings.KAIZEN_BEHIND_PROXY = True
+
+    def attempt(forwarded: str, password: str) -> Any:
+        client = Client(headers={"host": acme.host, "x-forwarded-for": forwarded}, REMOTE_ADDR="10.0.0.254")
+        return _sign_in(client, "owner@acme.example", password)
+
+    for number in range(6):
+        response = attempt(f"10.7.7.{number}, 192.0.2.66", "wrong")
+    assert b"Too many failed" in response.content
+    assert attempt("192.0.2.1", PASSWORD).status_code == 302
+    assert Event.objects.filter(action="user.sign-in").order_by("-sequence")[0].actor_address == "192.0.2.1"
+    assert attempt("nonsense", PASSWORD).status_code == 302
+    assert Event.objects.filter(action="user.sign-in").order_by("-sequence")[0].actor_address == "10.0.0.254"
+
+
 def test_nobody_signs_up_by_himself(acme: Inhabited) -> None:
     client = _visitor(acme)
     client.post("/accounts/signup/", {"email": "intruder@evil.example", "password1": PASSWORD, "password2": PASSWORD})
