@@ -15,8 +15,11 @@ from apps.accounts.models import User
 from apps.audit.chain import verify
 from apps.audit.models import ChainHead, Event
 from apps.core.actors import Actor
-from apps.core.commands import record_system_event
+from apps.core.commands import bookkeeping, record_system_event
 from apps.core.tenancy import tenant
+from apps.gateways import due
+from apps.gateways.commands import create_key, register_gateway
+from apps.gateways.models import Environment
 from tests.harness.world import Inhabited
 
 SYSTEM = Actor.system("tests")
@@ -224,6 +227,44 @@ def test_eight_threads_leave_a_log_without_gaps_or_deadlocks(live_organization: 
     assert [check.problem for check in checks] == [""] * 5, "a log that is being written to is no broken log"
     assert _last() == before + 160
     assert list(Event.objects.order_by("sequence").values_list("sequence", flat=True)) == list(range(1, _last() + 1))
+    assert verify().broken_at is None
+
+
+def test_commands_and_bookkeeping_do_not_wait_for_each_other_in_a_circle(live_organization: Inhabited) -> None:
+    """Both lock the tenant's due work and the head of the log; locked as the code calls them, the orders differ."""
+    environment = Environment.objects.get(slug="development")
+    register_gateway(
+        actor=SYSTEM, environment=environment, name="eu-1", address="http://127.0.0.1:9", deploy_token="t" * 20
+    )
+    user = live_organization.users["viewer"]
+    problems: list[BaseException] = []
+
+    def command(number: int, turn: int) -> None:
+        create_key(actor=SYSTEM, environment=environment, name=f"key {number} {turn}")
+
+    def keep_books(number: int, turn: int) -> None:
+        with bookkeeping():
+            record_system_event("user.observe", user, number=number, turn=turn)
+            due.lower()
+
+    def work(number: int) -> None:
+        try:
+            with tenant(live_organization.schema):
+                for turn in range(15):
+                    (command if number % 2 else keep_books)(number, turn)
+        except BaseException as problem:
+            problems.append(problem)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert problems == []
+    assert Event.objects.filter(action="user.observe").count() == 45
+    assert Event.objects.filter(action="caller-key.create").count() == 45
     assert verify().broken_at is None
 
 
