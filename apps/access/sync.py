@@ -9,6 +9,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
+from guardian.models import GroupObjectPermission
 
 from apps.access.roles import ROLES
 from apps.core.commands import registry
@@ -83,12 +84,24 @@ def sync() -> None:
 
 
 def grant_on_environment(environment: Model, slug: str) -> None:
-    """Give the built-in roles their object grants on an environment, when it is made and when roles change."""
-    from guardian.shortcuts import assign_perm
-
+    """Make the built-in roles' grants on an environment match the code: when it is made and when roles change."""
     kind = ContentType.objects.get_for_model(environment)
     permissions = Permission.objects.filter(content_type=kind, codename__contains=".")
-    for role in ROLES.values():
-        for permission in permissions:
-            if role.granted_on_environment(permission.codename, slug):
-                assign_perm(permission, Group.objects.get(name=role.name), environment)
+    groups = {group.name: group for group in Group.objects.filter(name__in=ROLES)}
+    wanted = {
+        (groups[role.name].pk, permission.pk)
+        for role in ROLES.values()
+        for permission in permissions
+        if role.granted_on_environment(permission.codename, slug)
+    }
+    here = GroupObjectPermission.objects.filter(
+        content_type=kind, object_pk=str(environment.pk), group__in=groups.values(), permission__in=permissions
+    )
+    stored = {(group, permission): key for key, group, permission in here.values_list("pk", "group", "permission")}
+    here.filter(pk__in=[key for pair, key in stored.items() if pair not in wanted]).delete()
+    GroupObjectPermission.objects.bulk_create(
+        GroupObjectPermission(
+            group_id=group, permission_id=permission, content_type=kind, object_pk=str(environment.pk)
+        )
+        for group, permission in sorted(wanted - stored.keys())
+    )

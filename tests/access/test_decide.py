@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from guardian.shortcuts import assign_perm
 
 from apps.access import roles
 from apps.access.decide import decide, visible
-from apps.access.sync import actions, sync
+from apps.access.sync import actions, grant_on_environment, sync
 from apps.accounts.commands import create_token
 from apps.accounts.models import ApiToken, User
 from apps.agents import commands as agents
@@ -396,6 +397,27 @@ class TestSync:
         auditors.permissions.add(_permission("agent.delete", Agent))
         sync()
         assert auditors.permissions.count() == 1
+
+    def test_grants_on_environments_follow_the_roles_both_ways(
+        self, acme: Inhabited, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        production, development = (Environment.objects.get(slug=slug) for slug in ("production", "development"))
+        narrower = replace(roles.ROLES["builder"], on_environments={"production": ("environment.deploy",)})
+        monkeypatch.setitem(roles.ROLES, "builder", narrower)
+
+        for environment in (production, development):
+            grant_on_environment(environment, environment.slug)
+
+        builder, approver = acme.actor("builder"), acme.actor("approver")
+        assert decide(builder, "environment.deploy", production).allowed
+        assert not decide(builder, "environment.deploy", development).allowed, "a right that a role lost is gone"
+        assert decide(approver, "environment.deploy", development).allowed, "and the others' stay"
+
+    def test_a_persons_own_grant_on_an_environment_is_left_alone(self, acme: Inhabited) -> None:
+        production = Environment.objects.get(slug="production")
+        assign_perm(_permission("environment.deploy", Environment), acme.users["viewer"], production)
+        grant_on_environment(production, "production")
+        assert decide(acme.actor("viewer"), "environment.deploy", production).allowed
 
 
 def _register(action: str) -> Callable[..., Any]:
