@@ -69,7 +69,8 @@ def test_a_hint_brings_what_is_wanted_past_a_gateway_that_hangs(live_organizatio
         _until(lambda: call(process, text.text) == 200, 20)
         assert time.monotonic() - started < 5.0, "the gateway that hangs held the other up"
         assert Placement.objects.unsettled().filter(gateway__name="hung").count() == 3
-        assert not Placement.objects.unsettled().filter(gateway__name="one").exists()
+        # The gateway may serve the key a moment before its acknowledgement is recorded.
+        _until(lambda: not Placement.objects.unsettled().filter(gateway__name="one").exists(), 5)
     finally:
         hole.close()
         worker.terminate()
