@@ -109,13 +109,21 @@ class Acknowledgement(Answer):
 
 
 class Item(Answer):
-    """One thing a gateway holds."""
+    """One thing a gateway holds.
+
+    Attributes:
+        applied_at, receipt: as in `Acknowledgement`, and
+        payload: what it holds; all three only for kinds that are `attested`.
+    """
 
     kind: str
     name: str
     generation: Generation
     digest: DigestText
     tombstone: bool
+    applied_at: str | None = None
+    receipt: str | None = None
+    payload: dict[str, Any] | None = None
 
 
 class Capacity(Answer):

@@ -35,6 +35,7 @@ class ErrorCode(StrEnum):
     INVALID_JSON = "invalid_json"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
+    STOPPED = "stopped"
     INVALID_SIGNATURE = "invalid_signature"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -67,6 +68,8 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID_JSON: 400,
     ErrorCode.UNAUTHENTICATED: 401,
     ErrorCode.FORBIDDEN: 403,
+    # A client that meets 403 does not try again by itself, which is what a stop is for.
+    ErrorCode.STOPPED: 403,
     ErrorCode.INVALID_SIGNATURE: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,

@@ -23,6 +23,8 @@ FIELD_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 KEY_ID_PATTERN = r"^[a-z0-9]{8,40}$"
 PROFILE_PATTERN = SLUG_PATTERN
 
+_CANARY = "@canary"
+
 
 class RegistrationName(NamedTuple):
     """The two parts of a registration's name."""
@@ -81,6 +83,26 @@ def check_registration_name(name: str) -> str:
     return name
 
 
+def canary_name(registration: str) -> str:
+    """``{name}@canary``: where the release lies that a `route` sends a part of the registration's callers to."""
+    return registration + _CANARY
+
+
+def registration_of(placed_name: str) -> str:
+    """The registration that a workflow's name on a gateway serves: itself, or the one whose canary it is."""
+    return placed_name.removesuffix(_CANARY)
+
+
+def check_workflow_name(name: str) -> str:
+    """Return the name under which a release lies on a gateway, or say what is wrong with it.
+
+    Raises:
+        ContractError: it is neither a registration's name nor that of a registration's canary.
+    """
+    check_registration_name(registration_of(name))
+    return name
+
+
 def check_key_id(key_id: str) -> str:
     """Return a caller key's id, or say what is wrong with it.
 
@@ -88,6 +110,15 @@ def check_key_id(key_id: str) -> str:
         ContractError: it is no key id.
     """
     return _checked(key_id, "key id", KEY_ID_PATTERN, 40, "8 to 40 lower-case letters and digits")
+
+
+def check_stop_id(stop_id: str) -> str:
+    """Return a stop's id, or say what is wrong with it.
+
+    Raises:
+        ContractError: it is no stop id.
+    """
+    return _checked(stop_id, "stop id", KEY_ID_PATTERN, 40, "8 to 40 lower-case letters and digits")
 
 
 def _checked(name: str, what: str, pattern: str, max_length: int, rule: str) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from contract.caller_keys import CallerKey
 from contract.errors import ContractError
-from contract.kinds import API_KEY, WORKFLOW, Kind
+from contract.kinds import API_KEY, ROUTE, STOP, WORKFLOW, Kind
 from contract.nodes import KAIZEN_AGENT
 from contract.release import Release
+from contract.routes import Route
+from contract.stops import Stop
 from gateway_service.registrations import Registration
 from gateway_service.settings import DEFAULT_PROFILE
 
@@ -80,7 +82,35 @@ class CallerKeys:
         return CallerKey.parse(placement.payload or b"")
 
 
+class Routes:
+    """Traffic splits between a registration and its canary."""
+
+    kind = ROUTE
+
+    def admit(self, payload: dict[str, Any]) -> Route:
+        """A route."""
+        return Route.parse(payload)
+
+    def load(self, placement: Placement) -> Route:
+        """The route."""
+        return Route.parse(placement.payload or b"")
+
+
+class Stops:
+    """What must not run."""
+
+    kind = STOP
+
+    def admit(self, payload: dict[str, Any]) -> Stop:
+        """A stop."""
+        return Stop.parse(payload)
+
+    def load(self, placement: Placement) -> Stop:
+        """The stop."""
+        return Stop.parse(placement.payload or b"")
+
+
 def gateway_kinds(profiles: Collection[str]) -> MappingProxyType[str, GatewayKind]:
     """All kinds of this gateway, by name."""
-    kinds: tuple[GatewayKind, ...] = (Workflows(profiles), CallerKeys())
+    kinds: tuple[GatewayKind, ...] = (Workflows(profiles), Routes(), CallerKeys(), Stops())
     return MappingProxyType({each.kind.name: each for each in kinds})

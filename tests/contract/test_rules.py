@@ -18,9 +18,19 @@ from contract.envelope import Envelope, generate_private_key
 from contract.errors import ContractError, ErrorBody, ErrorCode, ErrorDetail
 from contract.generations import Verdict, judge
 from contract.kinds import API_KEY, KINDS, TOMBSTONE_DIGEST, WORKFLOW
-from contract.names import check_slug, registration_name, split_registration_name
+from contract.names import (
+    canary_name,
+    check_registration_name,
+    check_slug,
+    check_workflow_name,
+    registration_name,
+    registration_of,
+    split_registration_name,
+)
 from contract.nodes import CATALOGUE
+from contract.routes import WHOLE, Route, bucket_of
 from contract.schemas import check_schema, compile_schema, first_violation
+from contract.stops import Stop
 
 SLUGS = st.from_regex(r"[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,3}", fullmatch=True)
 ENVIRONMENTS = st.from_regex(r"[a-z][a-z0-9]{0,14}", fullmatch=True)
@@ -110,6 +120,43 @@ def test_schemas_of_the_catalogue_are_schemas() -> None:
         check_schema(node_type.parameters)
         assert node_type.parameters["additionalProperties"] is False
     assert all(kind.name == name for name, kind in KINDS.items())
+
+
+def test_a_canary_lies_under_a_name_that_callers_cannot_use() -> None:
+    name = canary_name("greeter-production")
+    assert check_workflow_name(name) == name == "greeter-production@canary"
+    assert registration_of(name) == registration_of("greeter-production") == "greeter-production"
+    with pytest.raises(ContractError):
+        check_registration_name(name)
+    for broken in (canary_name(name), "@canary", "greeter-production@other"):
+        with pytest.raises(ContractError):
+            check_workflow_name(broken)
+
+
+def test_a_session_that_went_to_the_canary_stays_there_while_its_share_rises() -> None:
+    digest = "sha256:" + "a" * 64
+    buckets = [bucket_of("greeter-production", "key", f"session {number}") for number in range(2_000)]
+    assert all(0 <= bucket < WHOLE for bucket in buckets)
+    taken: set[int] = set()
+    for percent in (1, 5, 25, 100):
+        route = Route(canary=digest, percent=percent)
+        now = {bucket for bucket in buckets if route.takes(bucket)}
+        assert taken <= now
+        assert abs(sum(map(route.takes, buckets)) / len(buckets) - percent / 100) < 0.04
+        taken = now
+    with pytest.raises(ContractError):
+        Route.parse({"canary": digest, "percent": 0})
+
+
+def test_a_stop_covers_names_and_releases_and_never_nothing() -> None:
+    digest, other = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    stop = Stop.parse({"registrations": ["greeter-production"], "releases": [digest]})
+    assert stop.covers("greeter-production", other)
+    assert stop.covers("poet-production", digest)
+    assert not stop.covers("poet-production", other)
+    for broken in ({}, {"registrations": []}, {"registrations": ["*"]}, {"releases": ["greeter"]}):
+        with pytest.raises(ContractError):
+            Stop.parse(broken)
 
 
 def test_every_error_code_has_a_status() -> None:
