@@ -154,7 +154,7 @@ def test_cancel_undeploy_and_retry(acme: Inhabited, deployment: Deployment) -> N
     api, path = acme.api("owner"), f"/deployments/{deployment.pk}"
     assert api.post(f"{path}/retry/").status_code == 409
     assert api.post(f"{path}/cancel/", {"note": "oops"}).json()["kind"] == "cancel"
-    assert api.get(f"{path}/").json()["status"] == "stopped"
+    assert api.get(f"{path}/").json()["status"] == "undeployed"
     assert api.post(f"{path}/undeploy/").status_code == 409
     assert api.post("/deployments/", DEPLOY).status_code == 201
     assert api.post(f"{path}/undeploy/", {"note": "enough"}).json()["to_release"] is None
@@ -162,9 +162,9 @@ def test_cancel_undeploy_and_retry(acme: Inhabited, deployment: Deployment) -> N
 
 def test_filters(acme: Inhabited, deployment: Deployment) -> None:
     production = Environment.objects.get(slug="production")
-    stopped = deploy(SYSTEM, production, Release.objects.get().agent_version)
+    undeployed = deploy(SYSTEM, production, Release.objects.get().agent_version)
     api = acme.api("viewer")
-    acme.api("owner").post(f"/deployments/{stopped.pk}/undeploy/")
+    acme.api("owner").post(f"/deployments/{undeployed.pk}/undeploy/")
 
     def found(**query: str) -> list[str]:
         return [each["registration"] for each in api.get("/deployments/", **query).json()["results"]]
@@ -173,7 +173,7 @@ def test_filters(acme: Inhabited, deployment: Deployment) -> None:
     assert found(environment="staging") == ["greeter-staging"]
     assert found(agent="somebody-else") == []
     assert found(status="waiting") == ["greeter-staging"]
-    assert found(status="stopped") == ["greeter-production"]
+    assert found(status="undeployed") == ["greeter-production"]
     assert found(ordering="-registration") == ["greeter-staging", "greeter-production"]
     assert api.get("/deployments/", status="fine").status_code == 422
 

@@ -192,7 +192,7 @@ def test_undeploying_takes_it_off_the_gateways(fleet: Fleet, staging: Environmen
     assert status(deployment).adjective == "removing"
     fleet.reconcile()
 
-    assert said(deployment) == "stopped: nothing should run here"
+    assert said(deployment) == "undeployed: nothing should run here"
     assert fleet.call("stage-1", "greeter-staging", key).status_code == 404
     assert history(deployment) == [("deploy", "succeeded"), ("undeploy", "succeeded")]
     with pytest.raises(Conflict, match="is not deployed"):
@@ -229,7 +229,7 @@ def test_cancelling_the_first_rollout_withdraws_the_agent(fleet: Fleet, staging:
     dead.start()
     commands.retry(actor=SYSTEM, deployment=deployment)
     fleet.poll()
-    assert status(deployment).adjective == "stopped"
+    assert status(deployment).adjective == "undeployed"
 
 
 def test_cancelling_a_later_rollout_returns_to_what_ran_before(fleet: Fleet, staging: Environment) -> None:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, Value, When
 from django.utils import timezone
 
-from apps.audit.models import Event
-from apps.deployments.models import Deployment, DeploymentQuerySet, Release, Rollout
 from apps.gateways.models import Gateway, Placement
 from contract.kinds import WORKFLOW
 
@@ -19,10 +17,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from apps.agents.models import Agent
+    from apps.deployments.models import Deployment, DeploymentQuerySet
 
-Adjective = Literal["running", "progressing", "failing", "waiting", "removing", "stopped"]
-ADJECTIVES: tuple[Adjective, ...] = ("running", "progressing", "failing", "waiting", "removing", "stopped")
+Adjective = Literal["running", "progressing", "failing", "waiting", "removing", "undeployed"]
+ADJECTIVES: tuple[Adjective, ...] = ("running", "progressing", "failing", "waiting", "removing", "undeployed")
 # So many pushes or polls in a row failed that "progressing" would be a promise nobody can keep.
 FAILING_AFTER = 5
 _FAILING = (
@@ -75,7 +73,7 @@ class DeploymentStatus:
     @property
     def settled(self) -> bool:
         """Whether nothing is under way."""
-        return self.adjective in ("running", "stopped")
+        return self.adjective in ("running", "undeployed")
 
 
 def with_adjective(deployments: DeploymentQuerySet) -> QuerySet[Deployment]:
@@ -89,7 +87,7 @@ def with_adjective(deployments: DeploymentQuerySet) -> QuerySet[Deployment]:
         adjective=Case(
             When(Exists(here.unsettled().filter(_FAILING)), then=Value("failing")),
             When(gone & Q(unsettled), then=Value("removing")),
-            When(gone, then=Value("stopped")),
+            When(gone, then=Value("undeployed")),
             When(~Exists(serving), then=Value("waiting")),
             When(unsettled, then=Value("progressing")),
             default=Value("running"),
@@ -145,7 +143,7 @@ def _adjective(deployment: Deployment, gateways: list[Gateway], progress: Sequen
     if any(_fails(each) for each in unsettled):
         return "failing"
     if deployment.release_id is None:
-        return "removing" if unsettled else "stopped"
+        return "removing" if unsettled else "undeployed"
     if not any(gateway.leaving_at is None for gateway in gateways):
         return "waiting"
     return "progressing" if unsettled else "running"
@@ -165,7 +163,7 @@ def _reason(deployment: Deployment, adjective: Adjective, progress: Sequence[Gat
     version = f"version {deployment.release.number}" if deployment.release else ""
     confirmed, total = sum(each.confirmed for each in progress), len(progress)
     match adjective:
-        case "stopped":
+        case "undeployed":
             return "nothing should run here"
         case "waiting":
             return f"{version} waits for a gateway in {deployment.environment.slug}; register one"
@@ -194,35 +192,3 @@ def _why(progress: GatewayProgress) -> str:
 
 def _count(gateways: int) -> str:
     return f"{gateways} gateway" if gateways == 1 else f"{gateways} gateways"
-
-
-def earlier_releases(deployment: Deployment) -> list[Release]:
-    """Releases that ran here and can be rolled back to, the latest first; without the one that runs."""
-    seen: dict[UUID, Release] = {}
-    rollouts = deployment.rollouts.exclude(to_release=None).select_related("to_release__agent_version__agent")
-    for rollout in rollouts.order_by("-generation"):
-        release = rollout.to_release
-        if release is not None and release.pk != deployment.release_id:
-            seen.setdefault(release.pk, release)
-    return list(seen.values())
-
-
-def current_rollout(deployment: Deployment) -> Rollout | None:
-    """The rollout that is under way."""
-    under_way = deployment.rollouts.filter(state=Rollout.State.PROGRESSING)
-    names = ("from_release__agent_version", "to_release__agent_version")
-    return under_way.select_related(*names).first()
-
-
-def deployments_of(agents: Iterable[Agent]) -> dict[UUID, list[Deployment]]:
-    """The deployments of agents, by agent, in the order of the environments."""
-    found: dict[UUID, list[Deployment]] = defaultdict(list)
-    for deployment in Deployment.objects.with_names().filter(agent__in=list(agents)).order_by("environment__order"):
-        found[deployment.agent_id].append(deployment)
-    return found
-
-
-def events_about(deployment: Deployment) -> QuerySet[Event]:
-    """Everything in the log about a deployment: what was done to it, deploys to its environment, its rollouts."""
-    own = Q(resource_type="deployment", resource_id=str(deployment.pk))
-    return Event.objects.filter(own | Q(detail__registration=deployment.registration))
