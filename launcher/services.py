@@ -25,8 +25,12 @@ _GIVEN = ("TEST_DATABASE_URL", "TEST_DATABASE_OWNER_URL", "TEST_REDIS_URL")
 
 
 @contextmanager
-def running(environment: Mapping[str, str], *, progress: Progress, children: Children) -> Iterator[dict[str, str]]:
+def running(
+    environment: Mapping[str, str], *, progress: Progress, children: Children, durable: bool = False
+) -> Iterator[dict[str, str]]:
     """Start what is not given, yield the variables that Studio and its tests read, and stop it all again.
+
+    With `durable`, PostgreSQL writes to disk as it does in production, which tests need not wait for.
 
     TEST_DATABASE_URL with TEST_DATABASE_OWNER_URL, and TEST_REDIS_URL, replace the embedded services. The owner must be
     allowed to create databases. DATABASE_URL is ignored on purpose: tests must never run on data someone needs.
@@ -43,7 +47,7 @@ def running(environment: Mapping[str, str], *, progress: Progress, children: Chi
             with progress.step("postgresql", "creating a database for tests", "created"):
                 cluster.initialize(children, may_create_databases=True)
             port = Port("database", "-", free_port())
-            programs.append(cluster.program(port, settings=_FAST))
+            programs.append(cluster.program(port, settings={} if durable else _FAST))
             addresses["DATABASE_URL"] = cluster.url(port, APPLICATION_ROLE)
             addresses["DATABASE_OWNER_URL"] = cluster.url(port, OWNER_ROLE)
         if "REDIS_URL" not in addresses:

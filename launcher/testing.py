@@ -35,7 +35,7 @@ def bench(names: Sequence[str], *, progress: Progress, children: Children) -> in
         )
     needed = (environments.STUDIO_WITH_TOOLS, environments.GATEWAY, environments.MODEL)
     environments.install(needed, children=children, progress=progress)
-    with services.running(os.environ, progress=progress, children=children) as variables:
+    with services.running(os.environ, progress=progress, children=children, durable=True) as variables:
         codes = [_run_python(["-m", f"benchmarks.{name}"], variables) for name in names or found]
     return int(any(codes))
 
