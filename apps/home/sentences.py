@@ -47,6 +47,8 @@ _PHRASES = {
     "gateway.remove": "began to remove the gateway",
     "gateway.retry": "retried",
     "gateway.take-over": "took over what was already on",
+    "model-price.remove": "removed the price of",
+    "model-price.set": "set the price of",
     "organization.create": "founded",
     "organization.restore": "restored",
     "organization.suspend": "suspended",

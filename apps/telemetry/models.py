@@ -1,4 +1,4 @@
-"""Executions as their gateways logged them, how far each log was read, and the sums that charts are drawn from."""
+"""Executions as gateways logged them, how far each log was read, the sums that charts are drawn from, and prices."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import F, OuterRef, Q, Subquery
 from django.urls import reverse
 
+from apps.agents.models import PROFILE_MAX_LENGTH
 from apps.core.models import BaseModel
 from apps.gateways.models import CallerKey
 from apps.telemetry.histogram import BUCKETS
@@ -102,6 +103,7 @@ class Execution(BaseModel):
             models.Index(F("agent_slug"), F("started_at").desc(), name="execution_of_agent"),
             models.Index(F("environment"), F("started_at").desc(), name="execution_in_environment"),
             models.Index(F("key_id"), F("started_at").desc(), name="execution_by_key"),
+            models.Index(fields=["registration", "release_digest", "started_at"], name="execution_of_release"),
         ]
 
     def __str__(self) -> str:
@@ -203,3 +205,29 @@ class ExecutionRollup(models.Model):
 
     def __str__(self) -> str:
         return f"{self.registration} {self.status} {self.start:%Y-%m-%d %H:%M}"
+
+
+class ModelPrice(BaseModel):
+    """What a million tokens of a model profile cost. Prices hold for comparisons from now on; no history is kept.
+
+    Attributes:
+        profile: the name that gateways' configuration and agents know the model by.
+        currency: three capital letters (ISO 4217).
+    """
+
+    profile = models.CharField(max_length=PROFILE_MAX_LENGTH, unique=True)
+    currency = models.CharField(max_length=3)
+    input_per_million = models.DecimalField(max_digits=14, decimal_places=6)
+    output_per_million = models.DecimalField(max_digits=14, decimal_places=6)
+
+    class Meta:
+        ordering = ["profile"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(input_per_million__gte=0, output_per_million__gte=0), name="model_price_not_negative"
+            ),
+            models.CheckConstraint(condition=Q(currency__regex="^[A-Z]{3}$"), name="model_price_currency"),
+        ]
+
+    def __str__(self) -> str:
+        return self.profile
