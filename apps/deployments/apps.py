@@ -8,6 +8,9 @@ class DeploymentsConfig(AppConfig):
     label = "deployments"
 
     def ready(self) -> None:
-        from apps.deployments import hooks
+        from apps.deployments import hooks, kinds
+        from apps.gateways.kinds import register
 
+        for kind in (kinds.WORKFLOW, kinds.ROUTE):
+            register(kind)
         hooks.register()

@@ -14,7 +14,9 @@ from django.utils import timezone
 
 from apps.core.commands import at_close
 from apps.core.tenancy import current_schema, in_public
+from apps.gateways.kinds import overtaking
 from apps.gateways.models import Gateway, Placement
+from contract.kinds import TOMBSTONE_DIGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +130,14 @@ def sleep_s(longest: float) -> float:
     return longest if seconds is None else min(longest, max(0.0, float(seconds)))
 
 
+# Whether the gateway `g` has something live that overtakes all else and that it has not confirmed.
+OVERTAKEN = f"""EXISTS (
+    SELECT FROM {Placement._meta.db_table} AS first
+    WHERE first.gateway_id = g.id AND first.priority
+        AND (first.observed_generation <> first.desired_generation OR first.observed_digest <> first.desired_digest)
+        AND first.kind = ANY(%(overtaking)s) AND first.desired_digest <> %(gone)s
+)"""
+
 _EARLIEST = """
     SELECT min(due_at) FROM (
         SELECT next_poll_at AS due_at FROM {gateway}
@@ -137,7 +147,7 @@ _EARLIEST = """
         )
         FROM {placement} p JOIN {gateway} g ON g.id = p.gateway_id
         WHERE (p.observed_generation <> p.desired_generation OR p.observed_digest <> p.desired_digest)
-            AND g.gateway_id <> '' AND g.status <> 'refused'
+            AND g.gateway_id <> '' AND g.status <> 'refused' AND (p.priority OR NOT {overtaken})
     ) AS moments
 """
 
@@ -147,8 +157,11 @@ def earliest() -> datetime | None:
 
     What waits for a gateway that has not introduced itself, or that is refused, waits for its next poll.
     """
+    tables = {"gateway": Gateway._meta.db_table, "placement": Placement._meta.db_table}
     with connection.cursor() as cursor:
-        cursor.execute(_EARLIEST.format(gateway=Gateway._meta.db_table, placement=Placement._meta.db_table))
+        cursor.execute(
+            _EARLIEST.format(**tables, overtaken=OVERTAKEN), {"overtaking": overtaking(), "gone": TOMBSTONE_DIGEST}
+        )
         (moment,) = cursor.fetchone()
     moments = [moment, *(source() for source in due_sources)]
     return min((each for each in moments if each is not None), default=None)

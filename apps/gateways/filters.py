@@ -11,8 +11,8 @@ from django.utils import timezone
 from apps.core.pages import FilterSet, SearchFilter
 from apps.core.ports import ports
 from apps.core.requests import actor_of
-from apps.gateways.kinds import KINDS
 from apps.gateways.models import CallerKey, Environment, Gateway, Placement
+from contract.kinds import KINDS
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -6,18 +6,23 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
 from django.db.models import Q
 from django.utils import timezone
 
 from apps.gateways.kinds import kind_of
-from apps.gateways.models import Condition, Gateway, Placement
+from apps.gateways.models import Condition, Gateway, Payload, Placement
+from apps.gateways.receipts import genuine
 from apps.gateways.reconcile import settle
+from contract.canonical import canonical_json, digest_of
 from contract.kinds import TOMBSTONE_DIGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from contract.admin_api import Item
+
+log = structlog.get_logger(__name__)
 
 # Fences by (kind, name) of the placements that no worker was at when the gateway was asked.
 Fences = dict[tuple[str, str], int]
@@ -28,12 +33,12 @@ class Drift:
     """What was different from what had been observed.
 
     Attributes:
-        counts: by what happened: `lost`, `altered`, `unknown`.
-        adopted: public ids of keys that the gateway knows to be revoked and Studio did not.
+        counts: by what happened: `lost`, `altered`, `unknown`, `found`.
+        adoptions: how many things wait for `apps.gateways.adoption`.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    adopted: list[str] = field(default_factory=list)
+    adoptions: int = 0
 
 
 def free_fences(gateway: Gateway) -> Fences:
@@ -46,7 +51,7 @@ def free_fences(gateway: Gateway) -> Fences:
 def apply_items(gateway: Gateway, items: Iterable[Item], fences: Fences) -> Drift:
     """Make the observed state of a gateway's placements what it says. The caller has the gateway's row locked."""
     drift = Drift()
-    held = {(item.kind, item.name): item for item in items}
+    held = {(item.kind, item.name): item for item in items if _proven(gateway, item)}
     rows = Placement.objects.filter(gateway=gateway)
     known = set(rows.values_list("kind", "name"))
     for placement in rows.unlocked().select_related("gateway"):
@@ -59,6 +64,17 @@ def apply_items(gateway: Gateway, items: Iterable[Item], fences: Fences) -> Drif
     return drift
 
 
+def _proven(gateway: Gateway, item: Item) -> bool:
+    """Whether an item counts. One of an attested kind does with a genuine receipt: without, it is pushed (again)."""
+    kind = kind_of(item.kind)
+    if kind is None or not kind.contract.attested or item.digest == TOMBSTONE_DIGEST:
+        return True
+    if genuine(gateway, item):
+        return True
+    log.warning("item_without_genuine_receipt", gateway=str(gateway), kind=item.kind, name=item.name)
+    return False
+
+
 def _overwrite(placement: Placement, item: Item | None, drift: Drift) -> None:
     observed = (item.generation, item.digest) if item is not None else (0, "")
     before = (placement.observed_generation, placement.observed_digest)
@@ -66,8 +82,10 @@ def _overwrite(placement: Placement, item: Item | None, drift: Drift) -> None:
         return
     was_settled = placement.settled
     placement.observed_generation, placement.observed_digest = observed
-    if settle(placement):
-        drift.adopted.append(placement.name)
+    settle(placement)
+    drift.adoptions += placement.adoption_due
+    if item is not None and placement.settled and genuine(placement.gateway, item):
+        placement.keep_receipt(item.receipt or "", item.applied_at or "")
     if not placement.settled:
         placement.attempts, placement.next_attempt_at = 0, timezone.now()
         if was_settled:
@@ -80,8 +98,15 @@ def _overwrite(placement: Placement, item: Item | None, drift: Drift) -> None:
 
 
 def _take_in(gateway: Gateway, item: Item, drift: Drift) -> None:
-    """A thing that Studio knows nothing of: it is to go, unless it is gone already."""
-    keep = item.digest == TOMBSTONE_DIGEST or kind_of(item.kind) is None
+    """A thing that Studio knows nothing of: it is to go, unless it is gone already, or its kind lets it win."""
+    kind = kind_of(item.kind)
+    gone = item.digest == TOMBSTONE_DIGEST
+    found = kind is not None and kind.found_wins and not gone
+    if found and not _keep_payload(item):
+        # Neither removed, for it may be rightly there, nor adopted, for nobody could push it again.
+        log.warning("item_without_its_payload", gateway=str(gateway), kind=item.kind, name=item.name)
+        return
+    keep = gone or found or kind is None
     placement = Placement(
         gateway=gateway,
         kind=item.kind[:20],
@@ -90,14 +115,27 @@ def _take_in(gateway: Gateway, item: Item, drift: Drift) -> None:
         desired_digest=item.digest if keep else TOMBSTONE_DIGEST,
         observed_generation=item.generation,
         observed_digest=item.digest,
+        priority=kind is not None and not gone and kind.urgent(removal=not keep),
+        adoption_due=found or (gone and kind is not None and kind.tombstone_wins),
     )
-    kind = kind_of(item.kind)
-    placement.priority = not keep and kind is not None and kind.priority_removal
     if keep:
         placement.set_condition(Condition.placed("found", "the gateway had it before Studio knew of it"))
     else:
         placement.set_condition(Condition.placed("unknown", "nobody wants it there; it is removed"))
         drift.counts["unknown"] += 1
+    if found:
+        placement.keep_receipt(item.receipt or "", item.applied_at or "")
+        drift.counts["found"] += 1
     placement.save()
-    if keep and kind is not None and kind.adopts(item):
-        drift.adopted.append(item.name)
+    drift.adoptions += placement.adoption_due
+
+
+def _keep_payload(item: Item) -> bool:
+    """Keep the payload that an item came with, so that it can be pushed; False if it is not what the digest says."""
+    if item.payload is None:
+        return False
+    body = canonical_json(item.payload)
+    if digest_of(body) != item.digest:
+        return False
+    Payload.objects.bulk_create([Payload(digest=item.digest, body=body)], ignore_conflicts=True)
+    return True

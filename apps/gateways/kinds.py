@@ -1,6 +1,7 @@
-"""The kinds of things Studio places on gateways: what each means for the reconciler, one small class per kind.
+"""The kinds of things Studio places on gateways: what each means for the reconciler.
 
-How a kind travels stands in `contract.kinds`. Adding one takes a class here and a line in `KINDS`.
+How a kind travels stands in `contract.kinds`. Adding one takes a class in the file of whoever wants such things, and
+`register` when Django starts. Nothing else of this app names a kind.
 """
 
 from __future__ import annotations
@@ -8,17 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from apps.core.errors import Invalid
-from contract import kinds as contract_kinds
-from contract.admin_api import Item, PutRequest
+from contract.admin_api import PutRequest
 from contract.canonical import strict_loads
 from contract.errors import ContractError
-from contract.kinds import TOMBSTONE_DIGEST
-from contract.kinds import Kind as ContractKind
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from apps.gateways.models import Placement
     from contract.envelope import Envelope
+    from contract.kinds import Kind as ContractKind
 
 
 class Kind:
@@ -26,14 +26,21 @@ class Kind:
 
     Attributes:
         contract: its names and payload model, shared with the gateways.
+        overtakes: it goes ahead of all other work, without back-off, and as long as a gateway has not confirmed one,
+            nothing ordinary is pushed there. It also goes to gateways that are leaving.
+        priority_removal: removing one never waits behind other work and is retried without back-off.
+        outlasts_leaving: a gateway that is emptied keeps it.
         tombstone_wins: a tombstone that a gateway has and Studio's older rows do not know is adopted: what was ended
             stays ended, even if Studio was restored from a backup of before.
-        priority_removal: removing one never waits behind other work and is retried without back-off.
+        found_wins: a live one that Studio has no row for is adopted too, instead of being removed.
     """
 
     contract: ClassVar[ContractKind]
-    tombstone_wins: ClassVar[bool] = False
+    overtakes: ClassVar[bool] = False
     priority_removal: ClassVar[bool] = False
+    outlasts_leaving: ClassVar[bool] = False
+    tombstone_wins: ClassVar[bool] = False
+    found_wins: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -67,30 +74,33 @@ class Kind:
         )
         return request.body(self.contract)
 
-    def adopts(self, item: Item) -> bool:
-        """Whether what a gateway that is ahead has becomes what Studio wants."""
-        return self.tombstone_wins and item.digest == TOMBSTONE_DIGEST
+    def urgent(self, *, removal: bool) -> bool:
+        """Whether placing one, or removing it, goes into the lane of what does not wait."""
+        return self.overtakes or (removal and self.priority_removal)
+
+    def adopt(self, placement: Placement) -> None:
+        """Let Studio's own rows follow what a gateway knew better, in a transaction that has the environment locked.
+
+        Called again if a process died before its commit. Kinds of which something can win over Studio define it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lets something win over Studio and does not say what follows")
 
 
-class Workflow(Kind):
-    """A release under a registration's name."""
-
-    contract = contract_kinds.WORKFLOW
+KINDS: dict[str, Kind] = {}
+"""All kinds by name, once Django has started."""
 
 
-class ApiKey(Kind):
-    """The hash, scopes and limits of a caller key, under its public id."""
-
-    contract = contract_kinds.API_KEY
-    tombstone_wins = True
-    priority_removal = True
-
-
-WORKFLOW = Workflow()
-API_KEY = ApiKey()
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (WORKFLOW, API_KEY)}
+def register(kind: Kind) -> Kind:
+    """Take a kind into the registry; an app does so when Django starts."""
+    KINDS[kind.name] = kind
+    return kind
 
 
 def kind_of(name: str) -> Kind | None:
     """The kind of that name; None for one that only a newer Studio knows."""
     return KINDS.get(name)
+
+
+def overtaking() -> list[str]:
+    """Names of the kinds that nothing ordinary is pushed before."""
+    return [kind.name for kind in KINDS.values() if kind.overtakes]

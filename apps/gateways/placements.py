@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from apps.gateways import due
 from apps.gateways.hints import hint_reconciler
-from apps.gateways.kinds import KINDS
+from apps.gateways.kinds import KINDS, kind_of
 from apps.gateways.models import Condition, Environment, Gateway, Payload, Placement
 from contract.canonical import digest_of
 from contract.kinds import TOMBSTONE_DIGEST
@@ -50,7 +50,7 @@ def want(
 
     Args:
         body: the canonical payload.
-        priority: ahead of everything else and without back-off; removals of keys are so anyway.
+        priority: ahead of other work and without back-off; what never waits by its kind is so anyway.
 
     Raises:
         Invalid: no gateway would accept the name or the payload.
@@ -64,6 +64,8 @@ def want_on_environment(
 ) -> list[Placement]:
     """Want the same on every gateway that serves the environment. Locks the environment.
 
+    What overtakes by its kind reaches those that are leaving, too.
+
     Returns:
         The placements, ordered by gateway. Empty if the environment has no gateway: one that joins gets it then.
 
@@ -71,8 +73,10 @@ def want_on_environment(
         Invalid: as `want`.
     """
     lock_environment(environment)
-    gateways = list(Gateway.objects.serving().filter(environment=environment))
-    return want_on_gateways(gateways, kind, name, body, priority=priority, force=force)
+    gateways = Gateway.objects.all() if KINDS[kind].overtakes else Gateway.objects.serving()
+    return want_on_gateways(
+        list(gateways.filter(environment=environment)), kind, name, body, priority=priority, force=force
+    )
 
 
 def want_everything(gateway: Gateway) -> None:
@@ -84,9 +88,11 @@ def want_everything(gateway: Gateway) -> None:
 
 
 def want_nothing(gateway: Gateway) -> None:
-    """Want that a gateway holds nothing any more."""
+    """Want that a gateway holds nothing any more, but for what must be in force until its end."""
     for placement in Placement.objects.filter(gateway=gateway).exclude(desired_digest=TOMBSTONE_DIGEST):
-        want(gateway=gateway, kind=placement.kind, name=placement.name, body=None)
+        kind = kind_of(placement.kind)
+        if kind is not None and not kind.outlasts_leaving:
+            want(gateway=gateway, kind=placement.kind, name=placement.name, body=None)
 
 
 def retry(placements: Iterable[Placement]) -> None:
@@ -118,7 +124,7 @@ def want_on_gateways(
     digest = TOMBSTONE_DIGEST if body is None else digest_of(body)
     if body is not None:
         Payload.objects.bulk_create([Payload(digest=digest, body=body)], ignore_conflicts=True)
-    urgent = priority or (body is None and KINDS[kind].priority_removal)
+    urgent = priority or KINDS[kind].urgent(removal=body is None)
     placements = _locked(gateways, kind, name, digest, urgent=urgent)
     changed = [each for each in placements if force or each.desired_digest != digest]
     for placement in changed:
@@ -133,6 +139,9 @@ def want_on_gateways(
             "next_attempt_at",
             "lease_until",
             "conditions",
+            "receipt",
+            "receipt_at",
+            "receipt_verified_at",
         ],
     )
     if changed:
@@ -164,6 +173,7 @@ def _desire(placement: Placement, digest: str, *, urgent: bool) -> None:
     placement.attempts = 0
     placement.next_attempt_at = timezone.now()
     placement.lease_until = None
+    placement.drop_receipt()
     placement.set_condition(Condition.placed("waiting", _waits_for(placement.gateway)))
 
 

@@ -24,7 +24,6 @@ from apps.gateways.client import ANSWER_S, CONNECT_S, GatewayClient, GatewayProb
 from apps.gateways.items import Fences, apply_items, free_fences
 from apps.gateways.models import Environment, Gateway, Placement
 from apps.gateways.readings import write_reading
-from apps.gateways.reconcile import adopt_revocation
 from contract.admin_api import GatewayState, Item, state_digest
 
 if TYPE_CHECKING:
@@ -253,9 +252,7 @@ def _compare(look: Look, client: GatewayClient) -> None:
             due.lower()
             hint("placement")
             _record_drift(row, drift.counts, known=bool(look.gateway.boot_id))
-    for public_id in drift.adopted:
-        adopt_revocation(public_id)
-    if drift.counts:
+    if drift.counts or drift.adoptions:
         observers.changed()
 
 

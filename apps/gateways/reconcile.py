@@ -11,7 +11,7 @@ import structlog
 from django.db import connection
 from django.utils import timezone
 
-from apps.core.commands import bookkeeping, record_system_event
+from apps.core.commands import bookkeeping
 from apps.core.errors import Conflict
 from apps.core.live import hint
 from apps.gateways import due, observers
@@ -24,17 +24,17 @@ from apps.gateways.client import (
     GatewayRejection,
     GatewayUnreachable,
 )
-from apps.gateways.kinds import KINDS, kind_of
-from apps.gateways.models import CallerKey, Condition, Gateway, Payload, Placement
-from apps.gateways.placements import want_on_environment
+from apps.gateways.kinds import KINDS, kind_of, overtaking
+from apps.gateways.models import Condition, Gateway, Payload, Placement
+from apps.gateways.receipts import genuine
 from apps.gateways.signing import private_key
-from contract.admin_api import Acknowledgement, Item
-from contract.envelope import Envelope, Receipt, public_key_from_text
-from contract.errors import ContractError
+from contract.envelope import Envelope
 from contract.kinds import TOMBSTONE_DIGEST
 
 if TYPE_CHECKING:
     import uuid
+
+    from contract.admin_api import Acknowledgement
 
 log = structlog.get_logger(__name__)
 
@@ -82,17 +82,19 @@ class Lane:
 URGENT, ORDINARY = Lane(priority=True, faltering=False), Lane(priority=False, faltering=False)
 URGENT_FALTERING, FALTERING = Lane(priority=True, faltering=True), Lane(priority=False, faltering=True)
 
-# Per gateway at most as many as are not leased yet; the first of each gateway before the second of any.
+# Per gateway at most as many as are not leased yet; the first of each gateway before the second of any. What overtakes
+# (a stop) is first of all, and where it is not confirmed nothing ordinary is pushed: a gateway that joins, or that lost
+# its store, must not run for an instant what is stopped.
 _CLAIM = """
     UPDATE {placement} AS claimed SET lease_until = %(lease_until)s, fence = claimed.fence + 1
     FROM (
         SELECT due.id
         FROM {gateway} AS g CROSS JOIN LATERAL (
-            SELECT p.id, p.next_attempt_at FROM {placement} AS p
+            SELECT p.id, p.next_attempt_at, p.kind <> ALL(%(overtaking)s) AS waits FROM {placement} AS p
             WHERE p.gateway_id = g.id AND p.priority = %(priority)s
                 AND (p.observed_generation <> p.desired_generation OR p.observed_digest <> p.desired_digest)
                 AND p.next_attempt_at <= %(now)s AND (p.lease_until IS NULL OR p.lease_until <= %(now)s)
-            ORDER BY p.next_attempt_at
+            ORDER BY waits, p.next_attempt_at
             LIMIT greatest(0, CASE WHEN g.circuit_failures >= %(opens_after)s THEN 1 ELSE %(per_gateway)s END - (
                 SELECT count(*) FROM {placement} AS busy
                 WHERE busy.gateway_id = g.id AND busy.lease_until > %(now)s AND busy.priority = %(priority)s
@@ -101,7 +103,9 @@ _CLAIM = """
         ) AS due
         WHERE g.gateway_id <> '' AND g.status <> 'refused' AND (g.circuit_failures > 0) = %(faltering)s
             AND (%(priority)s OR g.circuit_open_until IS NULL OR g.circuit_open_until <= %(now)s)
-        ORDER BY row_number() OVER (PARTITION BY g.id ORDER BY due.next_attempt_at), due.next_attempt_at
+            AND (%(priority)s OR NOT {overtaken})
+        ORDER BY row_number() OVER (PARTITION BY g.id ORDER BY due.waits, due.next_attempt_at),
+            due.waits, due.next_attempt_at
         LIMIT %(limit)s
     ) AS chosen
     WHERE claimed.id = chosen.id
@@ -118,12 +122,12 @@ def claim(lane: Lane, *, limit: int, per_gateway: int = PER_GATEWAY) -> list[Cla
     """
     if limit <= 0:
         return []
-    query = _CLAIM.format(gateway=Gateway._meta.db_table, placement=Placement._meta.db_table)
+    query = _CLAIM.format(gateway=Gateway._meta.db_table, placement=Placement._meta.db_table, overtaken=due.OVERTAKEN)
     now = timezone.now()
     values: dict[str, Any] = {
         "now": now, "lease_until": now + LEASE, "priority": lane.priority,
         "faltering": lane.faltering, "limit": limit, "per_gateway": per_gateway,
-        "opens_after": _CIRCUIT_OPENS_AFTER,
+        "opens_after": _CIRCUIT_OPENS_AFTER, "overtaking": overtaking(), "gone": TOMBSTONE_DIGEST,
     }  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(query, values)
@@ -170,12 +174,7 @@ def _verify(gateway: Gateway, claimed: Claim, acknowledgement: Acknowledgement) 
         raise GatewayMisbehaved("wrong-acknowledgement", "it acknowledged something else than what was sent")
     if told.generation == claimed.generation and stamp != (claimed.generation, claimed.digest):
         raise GatewayMisbehaved("wrong-acknowledgement", "it acknowledged other content than what was sent")
-    receipt = Receipt(gateway.gateway_id, told.kind, told.name, told.generation, told.digest, told.applied_at)
-    try:
-        genuine = receipt.verify(public_key_from_text(gateway.public_key), told.receipt)
-    except ContractError:
-        genuine = False
-    if not genuine:
+    if not genuine(gateway, told):
         raise GatewayMisbehaved("forged-receipt", "its receipt is not signed with the key that it was registered with")
 
 
@@ -194,37 +193,32 @@ def record_acknowledgement(claimed: Claim, told: Acknowledgement) -> bool:
         placement.observed_generation, placement.observed_digest = told.generation, told.digest
         placement.lease_until, placement.attempts = None, 0
         placement.next_attempt_at = timezone.now()
-        adopted = settle(placement)
+        settle(placement)
+        if placement.settled:
+            placement.keep_receipt(told.receipt, told.applied_at)
         placement.save()
         if not placement.settled:
             due.lower()
         hint("placement")
-    if adopted:
-        adopt_revocation(placement.name)
     return True
 
 
-def settle(placement: Placement) -> bool:
+def settle(placement: Placement) -> None:
     """Say what follows from a newly observed state. The caller saves, and has the row locked.
 
     A gateway that is ahead of Studio (which was restored from a backup) keeps what it has until Studio's wish comes as
-    the next generation; only what was ended for good stays ended.
-
-    Returns:
-        Whether a revocation was adopted that Studio did not know; `adopt_revocation` is to follow, after the commit.
+    the next generation; only what was ended for good stays ended, and is marked for `adoption`. A receipt ends with
+    what it was for.
     """
-    adopted = False
+    placement.drop_receipt()
     ahead = placement.observed_generation > placement.desired_generation
     conflicting = placement.observed_generation == placement.desired_generation and not placement.settled
     if ahead or conflicting:
         kind = kind_of(placement.kind)
-        item = Item(
-            kind=placement.kind, name=placement.name, generation=placement.observed_generation,
-            digest=placement.observed_digest, tombstone=placement.observed_digest == TOMBSTONE_DIGEST,
-        )  # fmt: skip
-        if kind is None or kind.adopts(item):
+        ended = placement.observed_digest == TOMBSTONE_DIGEST and not placement.tombstone
+        if kind is None or (ended and kind.tombstone_wins):
+            placement.adoption_due = kind is not None
             placement.desired_generation = placement.observed_generation
-            adopted = kind is not None and placement.desired_digest != placement.observed_digest
             placement.desired_digest = placement.observed_digest
         else:
             placement.desired_generation = placement.observed_generation + 1
@@ -237,18 +231,6 @@ def settle(placement: Placement) -> bool:
         placement.set_condition(Condition.placed("ahead", "the gateway was ahead of Studio; its state is replaced"))
     else:
         placement.set_condition(Condition.placed("waiting", "waits for its turn"))
-    return adopted
-
-
-def adopt_revocation(public_id: str) -> None:
-    """A gateway knows that a key was revoked, and Studio, restored from a backup, did not: revoke it everywhere."""
-    with bookkeeping():
-        key = CallerKey.objects.filter(public_id=public_id, revoked_at=None).select_related("environment").first()
-        if key is None:
-            return
-        want_on_environment(key.environment, "api-key", public_id, None, priority=True)
-        CallerKey.objects.filter(pk=key.pk).update(revoked_at=timezone.now())
-        record_system_event("caller-key.adopt-revocation", key, reason="a gateway had it revoked already")
 
 
 def record_failure(claimed: Claim, problem: GatewayProblem) -> bool:

@@ -89,7 +89,13 @@ def accept_identity(*, actor: Actor, gateway: Gateway) -> Gateway:
     gateway.status_reason = "waits for the first answer of the newly accepted gateway"
     gateway.save()
     Placement.objects.filter(gateway=gateway).update(
-        observed_generation=0, observed_digest="", lease_until=None, next_attempt_at=timezone.now()
+        observed_generation=0,
+        observed_digest="",
+        lease_until=None,
+        next_attempt_at=timezone.now(),
+        receipt="",
+        receipt_at="",
+        receipt_verified_at=None,
     )
     _poll_soon(gateway)
     return gateway

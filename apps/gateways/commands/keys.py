@@ -9,11 +9,10 @@ from django.utils import timezone
 
 from apps.core.commands import command
 from apps.core.errors import Conflict, Invalid
-from apps.gateways.kinds import API_KEY
+from apps.gateways.caller_keys import API_KEY, key_body
 from apps.gateways.models import CallerKey, Environment
 from apps.gateways.models.keys import EPHEMERAL_LIMIT_MIN, KEY_NAME_MAX_LENGTH
 from apps.gateways.placements import want_on_environment
-from apps.gateways.wishes import key_body
 from contract.caller_keys import EVERYTHING, KeyText
 from contract.errors import ContractError
 from contract.names import split_registration_name

@@ -105,12 +105,16 @@ class Placement(BaseModel):
         lease_until: a worker is at it until then; after that it is presumed dead.
         fence: counts the claims. A worker's result counts only while the fence is the one that it was given.
         priority: a revocation or stop: ahead of all else, without back-off.
+        receipt: the gateway's signature over what it holds, verified; "" unless it holds what is wanted.
+        receipt_at: since when it holds it, word for word as it signed it (RFC 3339, UTC).
+        receipt_verified_at: when the receipt had reached Studio and was found genuine.
+        adoption_due: the gateway knew something that Studio did not; see `apps.gateways.adoption`.
     """
 
     access_scopes = ("gateway",)
     audit_ignored: ClassVar[frozenset[str]] = frozenset({
         "updated_at", "observed_generation", "observed_digest", "conditions", "attempts", "next_attempt_at",
-        "lease_until", "fence",
+        "lease_until", "fence", "receipt", "receipt_at", "receipt_verified_at", "adoption_due",
     })  # fmt: skip
 
     gateway = models.ForeignKey(Gateway, models.CASCADE, related_name="placements")
@@ -126,6 +130,10 @@ class Placement(BaseModel):
     lease_until = models.DateTimeField(null=True)
     fence = models.BigIntegerField(default=0)
     priority = models.BooleanField(default=False)
+    receipt = models.CharField(max_length=100, blank=True, default="")
+    receipt_at = models.CharField(max_length=40, blank=True, default="")
+    receipt_verified_at = models.DateTimeField(null=True)
+    adoption_due = models.BooleanField(default=False)
 
     objects = PlacementQuerySet.as_manager()
 
@@ -144,6 +152,8 @@ class Placement(BaseModel):
                 fields=["gateway", "lease_until"], condition=Q(lease_until__isnull=False), name="placement_leased"
             ),
             models.Index(fields=["kind", "name"], name="placement_of"),
+            models.Index(fields=["gateway"], condition=UNSETTLED & Q(priority=True), name="placement_urgent"),
+            models.Index(fields=["gateway"], condition=Q(adoption_due=True), name="placement_adoption"),
         ]
 
     def __str__(self) -> str:
@@ -155,6 +165,11 @@ class Placement(BaseModel):
         return (self.observed_generation, self.observed_digest) == (self.desired_generation, self.desired_digest)
 
     @property
+    def confirmed(self) -> bool:
+        """Whether the gateway holds what is wanted and has signed that it does."""
+        return self.settled and bool(self.receipt)
+
+    @property
     def tombstone(self) -> bool:
         """Whether the thing should be gone."""
         return self.desired_digest == TOMBSTONE_DIGEST
@@ -164,6 +179,14 @@ class Placement(BaseModel):
         """The condition `placed`."""
         found = next((each for each in self.conditions if each["type"] == "placed"), None)
         return Condition.from_json(found) if found else None
+
+    def keep_receipt(self, receipt: str, at: str) -> None:
+        """Keep a receipt that was found genuine. The caller saves."""
+        self.receipt, self.receipt_at, self.receipt_verified_at = receipt, at, timezone.now()
+
+    def drop_receipt(self) -> None:
+        """What it spoke of is no longer so. The caller saves."""
+        self.receipt, self.receipt_at, self.receipt_verified_at = "", "", None
 
     def set_condition(self, condition: Condition) -> None:
         """Put it in the place of the one of its type. The caller saves."""
