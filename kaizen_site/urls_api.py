@@ -12,7 +12,7 @@ from apps.audit.api import EventViewSet
 from apps.deployments.api import DeploymentViewSet, ReleaseViewSet, RolloutViewSet
 from apps.gateways.api import EnvironmentViewSet, GatewayViewSet, KeyViewSet, PlacementViewSet
 from apps.home.api import OverviewView
-from apps.telemetry.api import ExecutionMetrics, ExecutionViewSet
+from apps.telemetry.api import ExecutionMetrics, ExecutionViewSet, ModelPriceViewSet
 
 router = SimpleRouter(trailing_slash=True)
 router.register("agents", AgentViewSet, basename="agent")
@@ -24,6 +24,7 @@ router.register("events", EventViewSet, basename="event")
 router.register("executions", ExecutionViewSet, basename="execution")
 router.register("gateways", GatewayViewSet, basename="gateway")
 router.register("members", MemberViewSet, basename="member")
+router.register("model-prices", ModelPriceViewSet, basename="model-price")
 router.register("releases", ReleaseViewSet, basename="release")
 router.register("rollouts", RolloutViewSet, basename="rollout")
 router.register("placements", PlacementViewSet, basename="placement")

@@ -1,4 +1,4 @@
-"""API of executions and their figures."""
+"""API of executions, their figures, and prices."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from rest_framework.views import APIView
 from apps.core.api import ResourceViewSet
 from apps.core.errors import Invalid
 from apps.core.requests import actor_of
+from apps.core.serializers import StrictSerializer
+from apps.telemetry import commands
+from apps.telemetry.commands import DECIMALS
 from apps.telemetry.filters import ExecutionApiFilter
 from apps.telemetry.live import require_executions
-from apps.telemetry.models import Execution
+from apps.telemetry.models import Execution, ModelPrice
 from apps.telemetry.queries import Activity, Figures, activity
 from apps.telemetry.windows import DAY, WINDOWS, window_in
 
@@ -121,3 +124,45 @@ def _as_metrics(shown: Activity) -> dict[str, Any]:
         "total": shown.total,
         "points": points,
     }
+
+
+class ModelPriceSerializer(serializers.ModelSerializer[ModelPrice]):
+    """The price of a model profile; amounts are decimal strings."""
+
+    class Meta:
+        model = ModelPrice
+        fields = ("profile", "currency", "input_per_million", "output_per_million", "updated_at")
+
+
+class PriceBody(StrictSerializer):
+    """Body of a price. The command says what is wrong with a value."""
+
+    profile = serializers.CharField(max_length=100, help_text="As agents name it.")
+    currency = serializers.CharField(max_length=10, help_text="Three letters of ISO 4217.")
+    input_per_million = serializers.DecimalField(None, DECIMALS, help_text="For a million tokens read.")
+    output_per_million = serializers.DecimalField(None, DECIMALS, help_text="For a million tokens written.")
+
+
+class ModelPriceViewSet(ResourceViewSet[ModelPrice]):
+    """What tokens cost, by model profile. Rollouts compare the cost of an execution with it."""
+
+    queryset = ModelPrice.objects.all()
+    serializer_class = ModelPriceSerializer
+    lookup_field = "profile"
+    lookup_value_regex = "[a-z0-9-]+"
+    ordering = ("profile",)
+
+    @extend_schema(request=PriceBody, responses=ModelPriceSerializer)
+    def create(self, request: Request) -> Response:
+        """Set the price of a model profile, in place of the one that it had."""
+
+        def act() -> Response:
+            return self.answer(commands.set_price(actor=self.actor, **self.validated(PriceBody)))
+
+        return self.once(request, act)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, _request: Request, **_: str) -> Response:
+        """Remove a price."""
+        commands.remove_price(actor=self.actor, price=self.get_object())
+        return Response(status=204)

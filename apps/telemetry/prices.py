@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from apps.agents.definitions import DEFAULT_PROFILE
+from apps.agents.models import Agent
 from apps.telemetry.models import ModelPrice
 from contract.canonical import strict_loads
 from contract.nodes import CATALOGUE
@@ -67,6 +68,12 @@ def present_prices() -> dict[str, Price]:
         row.profile: Price(row.currency, row.input_per_million, row.output_per_million)
         for row in ModelPrice.objects.all()
     }
+
+
+def unpriced_profiles() -> list[str]:
+    """The model profiles that agents name and that have no price."""
+    named = Agent.objects.alive().exclude(model_profile__in=ModelPrice.objects.values("profile"))
+    return list(named.order_by("model_profile").values_list("model_profile", flat=True).distinct())
 
 
 def profiles_of(body: bytes) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Table of executions."""
+"""Tables of executions and of prices."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING, Any
 import django_tables2 as tables
 from django.utils.html import format_html
 
-from apps.core.tables import LinkColumn, NumberColumn, StatusColumn, Table, TimeColumn
-from apps.telemetry.models import Execution
-from apps.telemetry.words import duration_words
+from apps.core.pages import ActionButton
+from apps.core.tables import ActionsColumn, LinkColumn, NumberColumn, StatusColumn, Table, TimeColumn
+from apps.telemetry.models import Execution, ModelPrice
+from apps.telemetry.words import duration_words, money_words
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from django.utils.safestring import SafeString
+
+SET_PRICE = ActionButton(
+    "Set a price", icon="plus", url="telemetry:set-price", action="model-price.set", style="primary"
+)
+CHANGE_PRICE = ActionButton(
+    "Change", icon="pencil", url="telemetry:change-price", action="model-price.set", method="dialog"
+)
+REMOVE_PRICE = ActionButton(
+    "Remove", icon="trash", url="telemetry:remove-price", action="model-price.remove", method="dialog", style="danger"
+)
 
 
 class ExecutionTable(Table):
@@ -42,3 +55,24 @@ class ExecutionTable(Table):
 
     def render_key_name(self, value: Any, record: Execution) -> SafeString:
         return format_html("{}", value) if value else format_html("<code>{}</code>", record.key_id)
+
+
+class PriceTable(Table):
+    """What a million tokens of each model profile cost."""
+
+    profile = tables.Column(verbose_name="Model profile", attrs={"td": {"class": "cell-main"}})
+    input_per_million = NumberColumn(verbose_name="A million tokens read")
+    output_per_million = NumberColumn(verbose_name="A million tokens written")
+    updated_at = TimeColumn(verbose_name="Since")
+    menu = ActionsColumn([CHANGE_PRICE, REMOVE_PRICE])
+
+    class Meta(Table.Meta):
+        model = ModelPrice
+        fields = ("profile", "input_per_million", "output_per_million", "updated_at")
+        order_by = ("profile",)
+
+    def render_input_per_million(self, value: Decimal, record: ModelPrice) -> str:
+        return money_words(value, record.currency)
+
+    def render_output_per_million(self, value: Decimal, record: ModelPrice) -> str:
+        return money_words(value, record.currency)

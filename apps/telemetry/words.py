@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from apps.telemetry.queries import Figures
 
 NOTHING = "–"  # noqa: RUF001  the dash that stands for no figure
@@ -40,3 +42,14 @@ def count_words(count: int) -> str:
     if count < 1_000_000:
         return f"{count / 1_000:.1f}k"
     return f"{count / 1_000_000:.1f}M"
+
+
+def money_words(amount: Decimal | None, currency: str) -> str:
+    """`EUR 1.50`, `USD 0.0042`: cents, or two digits that say something where it is less; a dash for nothing."""
+    if amount is None:
+        return NOTHING
+    if not amount:
+        return f"{currency} 0".strip()
+    decimals = 2 if abs(amount) >= 1 else max(2, 1 - amount.adjusted())
+    text = f"{amount:,.{decimals}f}"
+    return f"{currency} {text}".strip()

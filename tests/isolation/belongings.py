@@ -5,6 +5,7 @@ The names carry a mark that nothing of another organization does, so that it can
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -19,6 +20,7 @@ from apps.deployments.commands import deploy, open_playground
 from apps.deployments.models import Deployment
 from apps.gateways.commands import create_environment, create_key, register_gateway
 from apps.gateways.models import Placement
+from apps.telemetry.commands import set_price
 from apps.telemetry.models import Execution
 from tests.harness.world import Inhabited
 from tests.isolation.routes import Argument
@@ -54,6 +56,10 @@ class Belongings:
             registration=deployment.registration, agent_slug=agent.slug, release_digest=mark, key_id=key.public_id,
             channel="api", started_at=timezone.now(), duration_ms=1, status="succeeded",
         )  # fmt: skip
+        price = set_price(
+            actor=SYSTEM, profile=f"{mark}-model", currency="EUR", input_per_million=Decimal(1),
+            output_per_million=Decimal(2),
+        )  # fmt: skip
         # Events are numbered from one in every organization; a number that only acme has reached is acme's own.
         while (last := Event.objects.order_by("-sequence")[0]).sequence <= events:
             record_system_event("user.observe", user)
@@ -77,6 +83,7 @@ class Belongings:
             Argument("releases", "pk"): rollout.to_release.pk,
             Argument("executions", "pk"): execution.pk,
             Argument("activity", "subject"): f"24h:agent:{agent.slug}",
+            Argument("model-prices", "profile"): price.profile,
             Argument("audit", "sequence"): last.sequence,
             Argument("events", "sequence"): last.sequence,
         }
