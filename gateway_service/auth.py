@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 from contract.caller_keys import CallerKey, KeyText
 from contract.errors import ContractError, ErrorCode
 from gateway_service.errors import GatewayError
+from gateway_service.kinds import CallerKeys, Stops, Workflows
+from gateway_service.routing import routed
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from starlette.requests import Request
 
     from gateway_service.live_state import Snapshot
@@ -38,15 +42,28 @@ class Caller:
         """
         if not self.key.allows(name):
             raise GatewayError(ErrorCode.FORBIDDEN, "the key's scope does not include this registration")
-        registration = self.snapshot.registration(name)
+        registration = self.snapshot.view(Workflows).releases.get(name)
         if registration is None:
             raise GatewayError(ErrorCode.NOT_FOUND, "there is no such registration on this gateway")
         return registration
 
+    def routed(self, registration: Registration, sticky: str | None = None) -> Registration:
+        """What answers a call of a registration: itself, or its canary.
+
+        Args:
+            registration: what the caller named.
+            sticky: what the calls of one session have in common.
+        """
+        return routed(self.snapshot, registration, self.key_id, sticky)
+
+    def describe(self, registration: Registration) -> dict[str, Any]:
+        """What the caller may know of a registration. It is the same whichever part of the traffic a canary takes."""
+        return {**registration.describe(), "stopped": self.snapshot.view(Stops).covers(registration)}
+
     @property
     def registrations(self) -> dict[str, Registration]:
         """The registrations that the key may call, by name."""
-        everything = self.snapshot.registrations
+        everything = self.snapshot.view(Workflows).releases
         return {name: registration for name, registration in everything.items() if self.key.allows(name)}
 
 
@@ -60,7 +77,7 @@ def authenticate_caller(request: Request, snapshot: Snapshot) -> Caller:
         key_text = KeyText.parse(_credential(request))
     except ContractError:
         raise _unauthenticated() from None
-    key = snapshot.caller_key(key_text.id)
+    key = snapshot.view(CallerKeys).get(key_text.id)
     if key is None or not key.matches(key_text) or key.expired():
         raise _unauthenticated()
     return Caller(key_text.id, key, snapshot)

@@ -97,7 +97,8 @@ def _list(client: _Client) -> None:
     registrations = client.send("GET", "/workflows")
     for name, registration in sorted(registrations.items()):
         inputs = ", ".join(registration["inputs"].get("properties", {}))
-        print(f"{name}  {registration['title']} (version {registration['version']}; inputs: {inputs})")
+        stopped = "  stopped" if registration.get("stopped") else ""
+        print(f"{name}  {registration['title']} (version {registration['version']}; inputs: {inputs}){stopped}")
     if not registrations:
         print("Your key may call nothing on this gateway.", file=sys.stderr)
 

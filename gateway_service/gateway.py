@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import sqlite3
 import time
 import uuid
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from contract.errors import ErrorCode
 from gateway_service.channels.event_stream import EventStream, StreamFormat
+from gateway_service.errors import GatewayError
 from gateway_service.execution.engine import Engine, Invocation
+from gateway_service.execution.running import RunningExecutions
 from gateway_service.http import CallerLeft, error_response, from_exception
 from gateway_service.identity import load_identity
-from gateway_service.kinds import gateway_kinds
+from gateway_service.kinds import Stops, gateway_kinds
 from gateway_service.live_state import LiveState, Snapshot
 from gateway_service.metrics import Metrics
 from gateway_service.models.openai_protocol import ModelClient
 from gateway_service.runtime import NexusRuntime
+from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import ExecutionLog
 from gateway_service.store.placements import PlacementStore
 from gateway_service.store.session_memory import SessionMemory
+from gateway_service.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
 
+    from gateway_service.registrations import Registration
     from gateway_service.settings import Settings
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 _CLIENT_CLOSED_REQUEST = 499
+_LOOK_EVERY_S = 0.25
+"""How late a process may notice what another one on the same store has acknowledged, if no request makes it look."""
+
+_BLOCKED_RETRY_S = 5
+
+_log = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -53,19 +68,20 @@ class Gateway:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.settings = settings
         self.identity = load_identity(settings.data_dir)
-        self.store = PlacementStore(settings.data_dir)
+        self.trust = Trust(self.identity.gateway_id, settings.trusted_keys)
+        self.store = PlacementStore(settings.data_dir, self.trust.vouches_for)
         self.log = ExecutionLog(settings.data_dir, keep=settings.executions_kept)
         self._memory = SessionMemory(settings.data_dir)
         self.metrics = Metrics()
-        self.kinds = gateway_kinds(settings.profiles.keys())
         self._runtime = NexusRuntime()
-        self._live = LiveState(
-            self.store,
-            self.kinds,
-            gateway_id=self.identity.gateway_id,
-            trusted_keys=settings.trusted_keys,
+        self._running = RunningExecutions()
+        self.kinds = gateway_kinds(
+            settings.profiles.keys(),
+            warm=self._runtime.warm if settings.warm else _stay_cold,
             retire=self._runtime.retire,
+            running=self._running,
         )
+        self._live = LiveState(self.store, self.kinds, identity=self.identity, trust=self.trust)
         self.boot_id = uuid.uuid4().hex
         self.started = time.monotonic()
 
@@ -78,12 +94,17 @@ class Gateway:
             memory=self._memory,
             log=self.log,
             metrics=self.metrics,
+            running=self._running,
+            check_may_run=self._check_may_run,
             max_concurrent=self.settings.max_concurrent,
         )
         self.state()
+        self._looking = asyncio.create_task(self._keep_looking(), name="look-at-store")
 
     async def stop(self) -> None:
         """Write what is pending and let go of everything. Executions have ended."""
+        self._looking.cancel()
+        await asyncio.wait({self._looking})
         await self._models.close()
         await self._runtime.close()
         self.log.close()
@@ -92,10 +113,36 @@ class Gateway:
 
     def state(self) -> Snapshot:
         """What the gateway serves now, including what any process has stored until now."""
-        snapshot = self._live.current()
-        if snapshot.registrations:
-            self._runtime.warm()
-        return snapshot
+        return self._live.current()
+
+    def check_unblocked(self) -> None:
+        """Look whether anything may run here.
+
+        Raises:
+            GatewayError: a stop on the disk cannot be read, so nobody knows what it forbids.
+        """
+        if self.state().blocked:
+            raise GatewayError(
+                ErrorCode.NOT_READY,
+                "a stop in the gateway's store is damaged; nothing runs here until Studio has placed it again",
+                retry_after_s=_BLOCKED_RETRY_S,
+            )
+
+    def _check_may_run(self, registration: Registration) -> None:
+        self.check_unblocked()
+        if self.state().view(Stops).covers(registration):
+            self.metrics.refuse_stopped(registration.name)
+            raise StoppedError(registration.name)
+
+    async def _keep_looking(self) -> None:
+        """Take notice of what other processes on the same store have accepted, also while nobody calls."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                self.state()
+            except sqlite3.Error as error:
+                # Requests meet the same error and fail; the next look may find the disk well again.
+                _log.error("the store cannot be read: %s", error)
 
     def event_stream(self, invocation: Invocation, form: StreamFormat) -> EventStream:
         """An answer that sends the execution's text while it runs."""
@@ -119,6 +166,10 @@ class Gateway:
                 return error_response(refusal)
 
         return guarded
+
+
+def _stay_cold() -> None:
+    """Load Nexus with the first execution, and not before."""
 
 
 def restrict_files() -> None:

@@ -12,7 +12,13 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from contract.envelope import generate_private_key, private_key_from_text, private_key_to_text, public_key_to_text
+from contract.envelope import (
+    Receipt,
+    generate_private_key,
+    private_key_from_text,
+    private_key_to_text,
+    public_key_to_text,
+)
 from contract.errors import ContractError
 from gateway_service.files import exclusive, sync_folder
 
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from gateway_service.store.placements import Placement
 
 FILE_NAME = "identity.json"
 
@@ -39,6 +47,17 @@ class Identity:
     def public_key(self) -> str:
         """What verifies this gateway's receipts, as base64url."""
         return public_key_to_text(self.receipt_key.public_key())
+
+    def attest(self, placement: Placement) -> str:
+        """The receipt for a placement: that this gateway holds it since its `applied_at`."""
+        return Receipt(
+            self.gateway_id,
+            placement.kind,
+            placement.name,
+            placement.generation,
+            placement.digest,
+            placement.applied_at,
+        ).sign(self.receipt_key)
 
 
 def load_identity(data_dir: Path) -> Identity:

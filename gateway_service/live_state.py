@@ -1,7 +1,7 @@
 """What the gateway serves right now: the store's contents, brought to life, behind one reference.
 
 A request takes the snapshot once and works with it to its end. A push replaces the snapshot whole, so that no request
-ever sees half of a change.
+ever sees half of a change. Nothing here knows what the kinds mean; that is theirs to say.
 """
 
 from __future__ import annotations
@@ -9,22 +9,19 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from contract.admin_api import Item, state_digest
-from contract.caller_keys import CallerKey
-from contract.envelope import Envelope
+from contract.canonical import strict_loads
 from contract.errors import ContractError
-from contract.kinds import API_KEY, WORKFLOW
-from gateway_service.registrations import Registration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    from gateway_service.kinds import GatewayKind
+    from gateway_service.identity import Identity
+    from gateway_service.kinds import GatewayKind, View
     from gateway_service.store.placements import Placement, PlacementStore
+    from gateway_service.trust import Trust
 
 _log = logging.getLogger(__name__)
 
@@ -39,28 +36,22 @@ class Snapshot:
     Attributes:
         items: what the gateway truly holds, tombstones included; a damaged placement is left out, so that Studio sees
             that it is missing and pushes it again.
-        live: the live objects by (kind, name).
+        live: the live objects, by kind and by name.
+        views: what each kind makes of all its live objects, by kind.
+        unreadable: what was left out, and why.
+        blocked: whether something vital was left out, so that nothing may run.
     """
 
     revision: int = 0
     items: Mapping[Key, Item] = field(default_factory=dict)
-    live: Mapping[Key, Any] = field(default_factory=dict)
+    live: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    views: Mapping[str, Any] = field(default_factory=dict)
+    unreadable: Mapping[Key, str] = field(default_factory=dict)
+    blocked: bool = False
 
-    def registration(self, name: str) -> Registration | None:
-        """The registration of a name."""
-        found = self.live.get((WORKFLOW.name, name))
-        return found if isinstance(found, Registration) else None
-
-    def caller_key(self, key_id: str) -> CallerKey | None:
-        """The caller key of an id."""
-        found = self.live.get((API_KEY.name, key_id))
-        return found if isinstance(found, CallerKey) else None
-
-    @cached_property
-    def registrations(self) -> dict[str, Registration]:
-        """All registrations by name, sorted."""
-        found = {name: thing for (kind, name), thing in self.live.items() if kind == WORKFLOW.name}
-        return dict(sorted(found.items()))
+    def view(self, kind: type[GatewayKind[Any, View]]) -> View:
+        """All live objects of a kind, as the kind shows them."""
+        return cast("View", self.views[kind.kind.name])
 
     @cached_property
     def digest(self) -> str:
@@ -72,21 +63,16 @@ class LiveState:
     """Keeps the snapshot at the store's revision. Used on the event loop only."""
 
     def __init__(
-        self,
-        store: PlacementStore,
-        kinds: Mapping[str, GatewayKind],
-        *,
-        gateway_id: str,
-        trusted_keys: Sequence[Ed25519PublicKey],
-        retire: Callable[[Registration], None],
+        self, store: PlacementStore, kinds: Mapping[str, GatewayKind[Any, Any]], *, identity: Identity, trust: Trust
     ) -> None:
         self._store = store
         self._kinds = kinds
-        self._gateway_id = gateway_id
-        self._trusted_keys = trusted_keys
-        self._retire = retire
-        self._snapshot = Snapshot()
+        self._identity = identity
+        self._trust = trust
         self._version: int | None = None
+        self._snapshot = Snapshot(
+            live={name: {} for name in kinds}, views={name: kind.view({}) for name, kind in kinds.items()}
+        )
 
     def current(self) -> Snapshot:
         """The snapshot, after a look whether any process has changed the store."""
@@ -100,46 +86,63 @@ class LiveState:
         changed = self._store.changed_since(self._snapshot.revision)
         if not changed:
             return
-        items, live = dict(self._snapshot.items), dict(self._snapshot.live)
-        replaced: list[Registration] = []
+        before = self._snapshot
+        # The kinds hear of it when it holds already: what a stop cancels must not find the way back in.
+        self._snapshot = self._with(before, changed)
+        for placement in changed:
+            if placement.kind in self._kinds:
+                was, now = (state.live[placement.kind].get(placement.name) for state in (before, self._snapshot))
+                self._kinds[placement.kind].replaced(was, now)
+
+    def _with(self, before: Snapshot, changed: Sequence[Placement]) -> Snapshot:
+        """The snapshot with changes on top."""
+        items, unreadable = dict(before.items), dict(before.unreadable)
+        touched = {placement.kind for placement in changed} & self._kinds.keys()
+        fresh = {kind: dict(before.live[kind]) for kind in touched}
         for placement in changed:
             key = (placement.kind, placement.name)
-            before = live.pop(key, None)
-            if isinstance(before, Registration):
-                replaced.append(before)
             items.pop(key, None)
-            self._bring_to_life(placement, key, items, live)
-        self._snapshot = Snapshot(changed[-1].revision, items, live)
-        for registration in replaced:
-            self._retire(registration)
-
-    def _bring_to_life(self, placement: Placement, key: Key, items: dict[Key, Item], live: dict[Key, Any]) -> None:
-        problem = self._problem(placement)
-        if problem is None and not placement.tombstone:
+            unreadable.pop(key, None)
+            fresh.get(placement.kind, {}).pop(placement.name, None)
             try:
-                live[key] = self._kinds[placement.kind].load(placement)
+                self._check(placement)
+                if not placement.tombstone:
+                    fresh[placement.kind][placement.name] = self._kinds[placement.kind].load(placement)
+                items[key] = self._item(placement)
             except ContractError as error:
-                problem = str(error)
-        if problem is not None:
-            _log.error("%s %s is not served: %s", placement.kind, placement.name, problem)
-            return
-        items[key] = Item(
+                _log.error("%s %s is not served: %s", placement.kind, placement.name, error)
+                unreadable[key] = str(error)
+        live = {**before.live, **fresh}
+        views = {**before.views, **{kind: self._kinds[kind].view(things) for kind, things in fresh.items()}}
+        blocked = any(kind in self._kinds and self._kinds[kind].vital for kind, _ in unreadable)
+        return Snapshot(changed[-1].revision, items, live, views, unreadable, blocked)
+
+    def _check(self, placement: Placement) -> None:
+        """Look whether a stored placement can be trusted: the file may be damaged, or not be our own work.
+
+        Raises:
+            ContractError: it cannot.
+        """
+        if placement.kind not in self._kinds:
+            raise ContractError("this version of the gateway does not know its kind")
+        if not placement.intact:
+            raise ContractError("its payload is damaged")
+        if not self._trust.vouches_for(placement):
+            raise ContractError("its signature is by nobody this gateway trusts")
+
+    def _item(self, placement: Placement) -> Item:
+        item = Item(
             kind=placement.kind,
             name=placement.name,
             generation=placement.generation,
             digest=placement.digest,
             tombstone=placement.tombstone,
         )
-
-    def _problem(self, placement: Placement) -> str | None:
-        """Why a stored placement must not be trusted: the file may be damaged, or not be our own work."""
-        if placement.kind not in self._kinds:
-            return "this version of the gateway does not know its kind"
-        if not placement.intact:
-            return "its payload is damaged"
-        envelope = Envelope(
-            self._gateway_id, placement.kind, placement.name, placement.generation, placement.digest
-        )  # fmt: skip
-        if not any(envelope.verify(key, placement.signature) for key in self._trusted_keys):
-            return "its signature is by nobody this gateway trusts"
-        return None
+        if not self._kinds[placement.kind].kind.attested:
+            return item
+        attested = {
+            "applied_at": placement.applied_at,
+            "receipt": self._identity.attest(placement),
+            "payload": None if placement.payload is None else strict_loads(placement.payload),
+        }
+        return item.model_copy(update=attested)

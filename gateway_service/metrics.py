@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from contract.errors import ErrorCode
+
 if TYPE_CHECKING:
     from gateway_service.store.execution_log import FinishedExecution
 
@@ -16,7 +18,8 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 
 class Metrics:
     """The counters of one process, in a registry of their own.
 
-    Labels are registrations, channels and statuses only: all bounded by what Studio placed here.
+    Labels are registrations, tracks, channels and statuses only: all bounded by what Studio placed here. The track of
+    an execution is `release` or `canary`; a release's digest would be a new series with each deploy.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -24,42 +27,55 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._executions = Counter(
-            "kaizen_executions", "Finished executions.", ["registration", "channel", "status"], registry=self._registry
-        )
+            "kaizen_executions", "Finished executions.", ["registration", "track", "channel", "status"],
+            registry=self._registry,
+        )  # fmt: skip
         self._seconds = Histogram(
             "kaizen_execution_seconds",
             "Duration of executions.",
-            ["registration"],
+            ["registration", "track"],
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._tokens = Counter(
-            "kaizen_tokens", "Tokens, as the models counted them.", ["registration", "direction"],
+            "kaizen_tokens", "Tokens, as the models counted them.", ["registration", "track", "direction"],
             registry=self._registry,
         )  # fmt: skip
         self._refusals = Counter(
             "kaizen_refusals", "Requests answered with an error, by its code.", ["surface", "code"],
             registry=self._registry,
         )  # fmt: skip
+        self._stopped = Counter(
+            "kaizen_stopped_executions", "Executions that a stop refused or cancelled.", ["registration", "outcome"],
+            registry=self._registry,
+        )  # fmt: skip
+        self._stops = Gauge("kaizen_stops", "Stops in force.", registry=self._registry)
         self._in_flight = Gauge("kaizen_executions_in_flight", "Executions running now.", registry=self._registry)
         self._registrations = Gauge("kaizen_registrations", "Workflows that answer callers.", registry=self._registry)
         self._revision = Gauge("kaizen_store_revision", "Changes the store has seen.", registry=self._registry)
 
-    def observe(self, execution: FinishedExecution) -> None:
+    def observe(self, execution: FinishedExecution, *, canary: bool) -> None:
         """Count a finished execution."""
-        name = execution.registration
-        self._executions.labels(name, execution.channel, execution.status).inc()
-        self._seconds.labels(name).observe(execution.duration_ms / 1_000)
-        self._tokens.labels(name, "input").inc(execution.input_tokens)
-        self._tokens.labels(name, "output").inc(execution.output_tokens)
+        name, track = execution.registration, "canary" if canary else "release"
+        self._executions.labels(name, track, execution.channel, execution.status).inc()
+        self._seconds.labels(name, track).observe(execution.duration_ms / 1_000)
+        self._tokens.labels(name, track, "input").inc(execution.input_tokens)
+        self._tokens.labels(name, track, "output").inc(execution.output_tokens)
+        if execution.error_code == ErrorCode.STOPPED:
+            self._stopped.labels(name, "cancelled").inc()
+
+    def refuse_stopped(self, registration: str) -> None:
+        """Count a call that a stop has refused."""
+        self._stopped.labels(registration, "refused").inc()
 
     def refuse(self, surface: str, code: str) -> None:
         """Count an error answer of the admin API (`admin`) or the callers' side (`caller`)."""
         self._refusals.labels(surface, code).inc()
 
-    def exposition(self, *, in_flight: int, registrations: int, revision: int) -> bytes:
+    def exposition(self, *, in_flight: int, registrations: int, stops: int, revision: int) -> bytes:
         """All metrics in Prometheus's text format."""
         self._in_flight.set(in_flight)
         self._registrations.set(registrations)
+        self._stops.set(stops)
         self._revision.set(revision)
         return generate_latest(self._registry)

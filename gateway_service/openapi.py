@@ -124,7 +124,7 @@ def caller_document() -> Json:
 
 _REGISTRATION: Json = {
     "type": "object",
-    "required": ["name", "title", "description", "kind", "version", "release", "inputs", "outputs"],
+    "required": ["name", "title", "description", "kind", "version", "release", "inputs", "outputs", "stopped"],
     "properties": {
         "name": {"type": "string"},
         "title": {"type": "string"},
@@ -137,6 +137,7 @@ _REGISTRATION: Json = {
         "output_schema": {"type": "object"},
         "streams": {"type": "boolean"},
         "remembers": {"type": "boolean"},
+        "stopped": {"type": "boolean", "description": "whether calls are refused until a stop is lifted"},
     },
 }
 _EXECUTION: Json = {

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from contract.names import registration_of
 from contract.nodes import KAIZEN_AGENT
 from contract.schemas import compile_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from jsonschema.protocols import Validator
 
     from contract.release import Release
@@ -21,6 +24,9 @@ class Registration:
     Executions hold the registration they began with, so that a replacement disturbs none of them.
 
     Attributes:
+        name: what callers call. A canary has the name of the registration whose canary it is: in answers, logs and
+            memories there is only that one, and the release's digest tells which of the two it was.
+        canary: whether it lies here as a canary.
         input_schema: the interface's inputs, closed: fields it does not name are refused.
         streaming_node: the node whose text is the first output, if that is so: its tokens can be streamed.
         workflow: the kailash workflow, built at the first execution.
@@ -30,6 +36,7 @@ class Registration:
     name: str
     registration_id: str
     release: Release
+    canary: bool = False
     input_schema: dict[str, Any] = field(init=False)
     input_validator: Validator = field(init=False)
     output_validator: Validator | None = field(init=False)
@@ -45,6 +52,12 @@ class Registration:
         self.output_validator = None if schema is None else compile_schema(schema)
         first = interface.outputs[0]
         self.streaming_node = first.node if first.output == "text" else None
+
+    @classmethod
+    def placed(cls, placed_name: str, registration_id: str, release: Release) -> Registration:
+        """The registration of a release that was placed as `placed_name`: a registration's name or its canary's."""
+        name = registration_of(placed_name)
+        return cls(name, registration_id, release, canary=name != placed_name)
 
     @property
     def memory_nodes(self) -> list[str]:
@@ -75,3 +88,25 @@ class Registration:
         if release.interface.output_schema is not None:
             description["output_schema"] = release.interface.output_schema
         return description
+
+
+@dataclass(frozen=True)
+class Registrations:
+    """Everything callable, by name, sorted.
+
+    Attributes:
+        releases: what callers see and name.
+        canaries: what a part of a name's callers may be sent to; no caller can name one.
+    """
+
+    releases: Mapping[str, Registration]
+    canaries: Mapping[str, Registration]
+
+    @classmethod
+    def of(cls, registrations: Iterable[Registration]) -> Registrations:
+        """Sort out which is which."""
+        by_name = sorted(registrations, key=lambda registration: registration.name)
+        return cls(
+            {registration.name: registration for registration in by_name if not registration.canary},
+            {registration.name: registration for registration in by_name if registration.canary},
+        )

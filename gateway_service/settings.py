@@ -59,6 +59,7 @@ class Settings:
         max_concurrent: executions at once; more are answered with 503.
         drain_s: seconds that running executions get to finish after SIGTERM.
         executions_kept: records of the execution log that are kept.
+        warm: whether Nexus is loaded as soon as there is a workflow, and not only with its first execution.
     """
 
     host: str
@@ -72,6 +73,7 @@ class Settings:
     max_body_bytes: int = 1_048_576
     drain_s: int = 30
     executions_kept: int = 100_000
+    warm: bool = True
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -101,12 +103,13 @@ class _Reader:
         max_body_bytes = self._number("GATEWAY_MAX_BODY_BYTES", 1_048_576, 1_024, 104_857_600)
         drain_s = self._number("GATEWAY_DRAIN_SECONDS", 30, 0, 3_600)
         executions_kept = self._number("GATEWAY_EXECUTIONS_KEPT", 100_000, 100, 100_000_000)
+        warm = self._choice("GATEWAY_WARM", "1", ("0", "1")) == "1"
         if self._problems:
             raise SettingsError(self._problems)
         return Settings(
             host=host, port=port, data_dir=Path(data_dir), deploy_token=deploy_token, trusted_keys=trusted_keys,
             profiles=profiles, log_level=log_level, max_concurrent=max_concurrent, max_body_bytes=max_body_bytes,
-            drain_s=drain_s, executions_kept=executions_kept,
+            drain_s=drain_s, executions_kept=executions_kept, warm=warm,
         )  # fmt: skip
 
     def _problem(self, variable: str, reason: str) -> None:

@@ -25,6 +25,7 @@ from gateway_service.admin.placing import Placing
 from gateway_service.auth import authenticate_studio
 from gateway_service.errors import GatewayError
 from gateway_service.http import JsonResponse, read_body, require_json
+from gateway_service.kinds import Stops, Workflows
 from gateway_service.openapi import admin_document
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class AdminApi:
                 revision=snapshot.revision,
                 state_digest=snapshot.digest,
                 capacity=Capacity(max_concurrent=engine.max_concurrent, in_flight=engine.in_flight),
-                registrations=len(snapshot.registrations),
+                registrations=len(snapshot.view(Workflows).releases),
                 uptime_s=round(time.monotonic() - gateway.started, 3),
                 draining=engine.draining,
                 execution_epoch=gateway.log.epoch,
@@ -86,7 +87,7 @@ class AdminApi:
         )
 
     async def put(self, request: Request) -> Response:
-        """Place a workflow or a key."""
+        """Place a thing."""
         self._authenticate(request)
         kind = _kind(request)
         require_json(request)
@@ -94,7 +95,7 @@ class AdminApi:
         return _answer(await self._placing.put(kind, request.path_params["name"], body))
 
     async def delete(self, request: Request) -> Response:
-        """Delete a workflow or a key."""
+        """Delete a thing."""
         self._authenticate(request)
         kind = _kind(request)
         generation = _number(request, "generation", None, 1, MAX_SAFE_INTEGER)
@@ -121,7 +122,8 @@ class AdminApi:
         gateway, snapshot = self._gateway, self._gateway.state()
         content = gateway.metrics.exposition(
             in_flight=gateway.engine.in_flight,
-            registrations=len(snapshot.registrations),
+            registrations=len(snapshot.view(Workflows).releases),
+            stops=snapshot.view(Stops).count,
             revision=snapshot.revision,
         )
         return Response(content, media_type=gateway.metrics.content_type)
@@ -131,10 +133,10 @@ class AdminApi:
         return JsonResponse({"status": "ok"})
 
     async def readiness(self, _: Request) -> Response:
-        """Whether callers may be sent here: the store is loaded, and the gateway is not draining."""
+        """Whether callers may be sent here: loaded, not draining, and nothing in the store bars all calls."""
         if self._gateway.engine.draining:
             raise GatewayError(ErrorCode.DRAINING, "the gateway is about to stop")
-        self._gateway.state()
+        self._gateway.check_unblocked()
         return JsonResponse({"status": "ready"})
 
     def _authenticate(self, request: Request) -> None:

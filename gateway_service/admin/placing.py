@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from contract.admin_api import Acknowledgement, Outcome, PutRequest
-from contract.envelope import Envelope, Receipt
 from contract.errors import ContractError, ErrorCode, NodeForbidden
 from contract.generations import Verdict
 from contract.kinds import TOMBSTONE_DIGEST, Kind
@@ -43,9 +42,9 @@ class Placing:
         payload = await asyncio.to_thread(self._admitted, kind, request)
         if payload.digest != request.digest:
             raise GatewayError(ErrorCode.DIGEST_MISMATCH, "the digest is not the payload's", path="digest")
-        envelope = self._envelope(kind, name, request.generation, request.digest)
-        self._verify(envelope, request.signature)
-        return await self._apply(envelope, payload.canonical, request.signature)
+        return await self._apply(
+            Incoming(kind.name, name, request.generation, request.digest, payload.canonical, request.signature)
+        )
 
     async def delete(self, kind: Kind, name: str, generation: int, signature: str) -> Acknowledgement:
         """Leave a tombstone, also where there was nothing: what is deleted must not come back with an older push.
@@ -54,20 +53,7 @@ class Placing:
             GatewayError: the name or the signature is wrong, or the generation is taken. Nothing was changed.
         """
         _check_name(kind, name)
-        envelope = self._envelope(kind, name, generation, TOMBSTONE_DIGEST)
-        self._verify(envelope, signature)
-        return await self._apply(envelope, None, signature)
-
-    def _envelope(self, kind: Kind, name: str, generation: int, digest: str) -> Envelope:
-        return Envelope(self._gateway.identity.gateway_id, kind.name, name, generation, digest)
-
-    def _verify(self, envelope: Envelope, signature: str) -> None:
-        if not any(envelope.verify(key, signature) for key in self._gateway.settings.trusted_keys):
-            raise GatewayError(
-                ErrorCode.INVALID_SIGNATURE,
-                "the signature is not the organization's over this gateway, kind, name, generation and digest",
-                path="signature",
-            )
+        return await self._apply(Incoming(kind.name, name, generation, TOMBSTONE_DIGEST, None, signature))
 
     def _admitted(self, kind: Kind, request: PutRequest) -> Document:
         try:
@@ -77,31 +63,30 @@ class Placing:
             code = ErrorCode.NODE_FORBIDDEN if isinstance(error, NodeForbidden) else ErrorCode.INVALID_RELEASE
             raise GatewayError(code, f"{path}: {error.reason}", path=path) from None
 
-    async def _apply(self, envelope: Envelope, payload: bytes | None, signature: str) -> Acknowledgement:
-        incoming = Incoming(
-            envelope.kind, envelope.name, envelope.generation, envelope.digest, payload, signature
-        )  # fmt: skip
+    async def _apply(self, incoming: Incoming) -> Acknowledgement:
+        if not self._gateway.trust.vouches_for(incoming):
+            raise GatewayError(
+                ErrorCode.INVALID_SIGNATURE,
+                "the signature is not the organization's over this gateway, kind, name, generation and digest",
+                path="signature",
+            )
         verdict, placement = await asyncio.to_thread(self._gateway.store.apply, incoming)
         if verdict is Verdict.CONFLICT:
             raise GatewayError(
                 ErrorCode.CONFLICT,
-                f"generation {envelope.generation} of {envelope.kind} {envelope.name} has another digest here",
+                f"generation {incoming.generation} of {incoming.kind} {incoming.name} has another digest here",
                 path="generation",
             )
-        # Acknowledged means served: the swap happens before the answer.
-        self._gateway.state()
+        await self._in_force(placement)
         return self._acknowledgement(placement, _OUTCOMES[verdict])
 
+    async def _in_force(self, placement: Placement) -> None:
+        """Acknowledged means served: the swap happens before the answer, and so does what the kind makes of it."""
+        thing = self._gateway.state().live[placement.kind].get(placement.name)
+        if thing is not None:
+            await self._gateway.kinds[placement.kind].in_force(thing)
+
     def _acknowledgement(self, placement: Placement, outcome: Outcome) -> Acknowledgement:
-        identity = self._gateway.identity
-        receipt = Receipt(
-            identity.gateway_id,
-            placement.kind,
-            placement.name,
-            placement.generation,
-            placement.digest,
-            placement.applied_at,
-        )
         return Acknowledgement(
             registration_id=placement.registration_id,
             kind=placement.kind,
@@ -110,7 +95,7 @@ class Placing:
             digest=placement.digest,
             outcome=outcome,
             applied_at=placement.applied_at,
-            receipt=receipt.sign(identity.receipt_key),
+            receipt=self._gateway.identity.attest(placement),
         )
 
 

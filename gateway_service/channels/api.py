@@ -45,12 +45,12 @@ class ApiChannel:
     async def list(self, request: Request) -> Response:
         """The registrations in the key's scope, by name."""
         caller = authenticate_caller(request, self._gateway.state())
-        return JsonResponse({name: registration.describe() for name, registration in caller.registrations.items()})
+        return JsonResponse({name: caller.describe(each) for name, each in caller.registrations.items()})
 
     async def describe(self, request: Request) -> Response:
         """One registration's interface."""
         caller = authenticate_caller(request, self._gateway.state())
-        return JsonResponse(caller.registration(request.path_params["name"]).describe())
+        return JsonResponse(caller.describe(caller.registration(request.path_params["name"])))
 
     async def execute(self, request: Request) -> Response:
         """Run a registration, and answer when it is done (`sync`) or while it speaks (`stream`)."""
@@ -59,7 +59,10 @@ class ApiChannel:
         body = await read_json_object(request, self._gateway.settings.max_body_bytes)
         mode = _mode(body)
         channel = Channel.STREAM if mode == "stream" else _channel(request)
-        invocation = Invocation(registration, _inputs(body, "inputs"), caller.key_id, channel, session_id_of(body))
+        session_id = session_id_of(body)
+        invocation = Invocation(
+            caller.routed(registration, session_id), _inputs(body, "inputs"), caller.key_id, channel, session_id
+        )
         if mode == "stream":
             return self._gateway.event_stream(invocation, ApiStream(invocation))
         result = await unless_gone(self._gateway.engine.run(invocation), request.receive)
@@ -71,7 +74,9 @@ class ApiChannel:
         registration = caller.registration(request.path_params["name"])
         body = await read_json_object(request, self._gateway.settings.max_body_bytes)
         _refuse_unknown(body, {"parameters"})
-        invocation = Invocation(registration, _inputs(body, "parameters"), caller.key_id, Channel.CLI)
+        invocation = Invocation(
+            caller.routed(registration), _inputs(body, "parameters"), caller.key_id, Channel.CLI
+        )  # fmt: skip
         result = await unless_gone(self._gateway.engine.run(invocation), request.receive)
         # The CLI prints the members of each node's "result"; the whole release is one node to callers.
         return JsonResponse({**result.to_json(), "outputs": {registration.name: {"result": result.outputs}}})

@@ -119,7 +119,7 @@ class _Tools:
         """Run a tool; what goes wrong is the tool's result, which the calling model can read."""
         try:
             caller = self._caller()
-            registration = caller.registration(request.params.name)
+            registration = caller.routed(caller.registration(request.params.name))
             inputs = request.params.arguments or {}
             invocation = Invocation(registration, inputs, caller.key_id, Channel.MCP)
             result = await self._gateway.engine.run(invocation)

@@ -67,7 +67,7 @@ class OpenAiChannel:
         model = body.get("model")
         if not isinstance(model, str):
             raise _invalid("model", "must name a registration")
-        registration = caller.registration(model)
+        registration = caller.routed(caller.registration(model), _user(body))
         _refuse_not_offered(body)
         messages = _messages(body.get("messages"))
         invocation = Invocation(
@@ -129,6 +129,17 @@ class ChunkStream:
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": _OWNER}
+
+
+def _user(body: dict[str, Any]) -> str | None:
+    """Whom the client speaks for: OpenAI's `user`, or its successor `safety_identifier`. It makes calls sticky."""
+    for member in ("user", "safety_identifier"):
+        user = body.get(member)
+        if user is not None and not isinstance(user, str):
+            raise _invalid(member, "must be text")
+        if user:
+            return user
+    return None
 
 
 def _refuse_not_offered(body: dict[str, Any]) -> None:

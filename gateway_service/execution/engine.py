@@ -15,12 +15,17 @@ from contract.errors import ErrorCode
 from contract.schemas import first_violation
 from gateway_service.errors import GatewayError
 from gateway_service.execution.call import CALL, Call
+from gateway_service.execution.running import Execution
 from gateway_service.models.messages import Message, Usage
 from gateway_service.nodes.agent import MESSAGE_INPUT
+from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import FinishedExecution
 from gateway_service.store.session_memory import Conversation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway_service.execution.running import RunningExecutions
     from gateway_service.metrics import Metrics
     from gateway_service.models.openai_protocol import Emit, ModelClient
     from gateway_service.registrations import Registration
@@ -30,15 +35,23 @@ if TYPE_CHECKING:
 
 _OVERLOADED_RETRY_S = 1
 _DRAINING_RETRY_S = 5
+_STATUSES: dict[ErrorCode | None, ExecutionStatus] = {
+    None: ExecutionStatus.SUCCEEDED,
+    ErrorCode.TIMED_OUT: ExecutionStatus.TIMED_OUT,
+    ErrorCode.CANCELLED: ExecutionStatus.CANCELLED,
+    ErrorCode.STOPPED: ExecutionStatus.CANCELLED,
+}
+"""How an execution ended, by its error's code; with any other one it failed."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """A caller's wish, already authenticated and in scope.
+    """A caller's wish, already authenticated, in scope and routed.
 
     Attributes:
+        registration: the release or the canary that it goes to.
         history: earlier messages that the caller brought along (OpenAI channel).
         session_id: names a session of the caller's key, for agents with memory.
     """
@@ -84,16 +97,36 @@ class Engine:
         memory: SessionMemory,
         log: ExecutionLog,
         metrics: Metrics,
+        running: RunningExecutions,
+        check_may_run: Callable[[Registration], None],
         max_concurrent: int,
     ) -> None:
+        """Wire the engine.
+
+        Args:
+            runtime: executes workflows.
+            models: asks models.
+            memory: what agents remember.
+            log: receives a record of each execution.
+            metrics: count them.
+            running: knows them while they run.
+            check_may_run: raises `GatewayError` if the gateway must not run a registration at this moment.
+            max_concurrent: executions at once.
+        """
         self._runtime = runtime
         self._models = models
         self._memory = memory
         self._log = log
         self._metrics = metrics
+        self._running = running
+        self._check_may_run = check_may_run
         self.max_concurrent = max_concurrent
-        self.in_flight = 0
         self.draining = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many executions run now."""
+        return len(self._running)
 
     async def run(self, invocation: Invocation, emit: Emit | None = None) -> Result:
         """Run one execution to its end and record it.
@@ -103,31 +136,42 @@ class Engine:
             emit: receives the text piece by piece, where the registration streams.
 
         Raises:
-            GatewayError: the inputs do not fit, the gateway is full or draining, or the execution failed.
+            GatewayError: the registration is stopped, the inputs do not fit, the gateway is full or draining, or the
+                execution failed.
         """
-        self._check_inputs(invocation)
-        self._admit()
+        execution = self._admit(invocation, emit)
         started, clock = datetime.now(UTC), time.perf_counter()
-        calls = self._calls(invocation, emit)
-        status, code = ExecutionStatus.FAILED, ErrorCode.INTERNAL
-        self.in_flight += 1
+        code: ErrorCode | None = ErrorCode.INTERNAL
         try:
-            result = await self._run_in_time(invocation, calls)
+            result = await self._run_unless_stopped(invocation, execution)
         except GatewayError as error:
             error.execution_id, code = invocation.execution_id, error.code
-            status = ExecutionStatus.TIMED_OUT if code is ErrorCode.TIMED_OUT else ExecutionStatus.FAILED
             raise
         except asyncio.CancelledError:
-            status, code = ExecutionStatus.CANCELLED, ErrorCode.CANCELLED
+            # The caller left, or the process ends; perhaps only since a stop has ended the execution.
+            code = ErrorCode.STOPPED if execution.stopped else ErrorCode.CANCELLED
             raise
         else:
-            status = ExecutionStatus.SUCCEEDED
+            code = None
             return result
         finally:
-            self.in_flight -= 1
-            _cancel_leftovers(calls)
-            error_code = None if status is ExecutionStatus.SUCCEEDED else code
-            self._record(invocation, calls, started, time.perf_counter() - clock, status, error_code)
+            usage = _usage(execution.calls)
+            self._running.discard(execution)
+            self._record(invocation, usage, started, time.perf_counter() - clock, code)
+
+    def _admit(self, invocation: Invocation, emit: Emit | None) -> Execution:
+        """Begin an execution, or refuse it.
+
+        There is no await in here: between the last look at the stops and the moment from which on a new stop finds the
+        execution among the running ones, nothing can happen.
+        """
+        self._check_may_run(invocation.registration)
+        self._check_inputs(invocation)
+        self._check_capacity()
+        execution = Execution(invocation.registration, self._models.chat, emit)
+        execution.calls = _calls(invocation, execution, streams=emit is not None)
+        self._running.add(execution)
+        return execution
 
     def _check_inputs(self, invocation: Invocation) -> None:
         violation = first_violation(invocation.registration.input_validator, invocation.inputs)
@@ -135,7 +179,7 @@ class Engine:
             path = f"inputs.{violation.path}".rstrip(".")
             raise GatewayError(ErrorCode.INVALID_INPUT, f"{path} {violation.reason}", path=path)
 
-    def _admit(self) -> None:
+    def _check_capacity(self) -> None:
         if self.draining:
             raise GatewayError(
                 ErrorCode.DRAINING, "the gateway is about to stop; another one serves", retry_after_s=_DRAINING_RETRY_S
@@ -145,26 +189,24 @@ class Engine:
                 ErrorCode.OVERLOADED, "the gateway runs as much as it may", retry_after_s=_OVERLOADED_RETRY_S
             )
 
-    def _calls(self, invocation: Invocation, emit: Emit | None) -> dict[str, Call]:
-        registration = invocation.registration
-        calls = {}
-        for node in registration.release.workflow.nodes:
-            values = registration.bound_values(node.id, invocation.inputs)
-            calls[node.id] = Call(
-                values=values,
-                chat=self._models.chat,
-                history=invocation.history if MESSAGE_INPUT in values else (),
-                emit=emit if node.id == registration.streaming_node else None,
-                max_tokens=registration.release.limits.max_tokens,
-            )
-        return calls
-
-    async def _run_in_time(self, invocation: Invocation, calls: dict[str, Call]) -> Result:
-        limit = invocation.registration.release.limits.timeout_s
+    async def _run_unless_stopped(self, invocation: Invocation, execution: Execution) -> Result:
         try:
-            async with asyncio.timeout(limit):
-                return await self._run(invocation, calls)
+            result = await self._run_in_time(invocation, execution)
+        except Exception:
+            if not execution.stopped:
+                raise
+            # What a stop tears down may fail in many ways, and each of them is the stop.
+            raise StoppedError(invocation.registration.name) from None
+        if execution.stopped:
+            raise StoppedError(invocation.registration.name)
+        return result
+
+    async def _run_in_time(self, invocation: Invocation, execution: Execution) -> Result:
+        try:
+            async with execution.limit:
+                return await self._run(invocation, execution.calls)
         except TimeoutError:
+            limit = invocation.registration.release.limits.timeout_s
             raise GatewayError(ErrorCode.TIMED_OUT, f"the execution did not end within {limit:g} s") from None
 
     async def _run(self, invocation: Invocation, calls: dict[str, Call]) -> Result:
@@ -188,15 +230,8 @@ class Engine:
             await asyncio.to_thread(self._memory.remember, conversation, calls[node].exchange)
 
     def _record(
-        self,
-        invocation: Invocation,
-        calls: dict[str, Call],
-        started: datetime,
-        seconds: float,
-        status: ExecutionStatus,
-        code: ErrorCode | None,
+        self, invocation: Invocation, usage: Usage, started: datetime, seconds: float, code: ErrorCode | None
     ) -> None:
-        usage = _usage(calls)
         finished = FinishedExecution(
             execution_id=invocation.execution_id,
             registration=invocation.registration.name,
@@ -205,14 +240,30 @@ class Engine:
             channel=invocation.channel,
             started_at=started.isoformat(timespec="milliseconds"),
             duration_ms=round(seconds * 1_000, 3),
-            status=status,
+            status=_STATUSES.get(code, ExecutionStatus.FAILED),
             error_code=code,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             session_id=invocation.session_id,
         )
         self._log.record(finished)
-        self._metrics.observe(finished)
+        self._metrics.observe(finished, canary=invocation.registration.canary)
+
+
+def _calls(invocation: Invocation, execution: Execution, *, streams: bool) -> dict[str, Call]:
+    """What the nodes are given, by node."""
+    registration = invocation.registration
+    calls = {}
+    for node in registration.release.workflow.nodes:
+        values = registration.bound_values(node.id, invocation.inputs)
+        calls[node.id] = Call(
+            values=values,
+            chat=execution.chat,
+            history=invocation.history if MESSAGE_INPUT in values else (),
+            emit=execution.emit if streams and node.id == registration.streaming_node else None,
+            max_tokens=registration.release.limits.max_tokens,
+        )
+    return calls
 
 
 def _conversations(invocation: Invocation) -> list[tuple[str, Conversation]]:
@@ -237,13 +288,6 @@ def _outputs(registration: Registration, results: dict[str, dict[str, Any]]) -> 
 
 def _usage(calls: dict[str, Call]) -> Usage:
     return sum((call.usage for call in calls.values() if call.usage), Usage())
-
-
-def _cancel_leftovers(calls: dict[str, Call]) -> None:
-    """End nodes that still run because a sibling failed: kailash gathers without cancelling."""
-    for call in calls.values():
-        if call.task is not None and not call.task.done():
-            call.task.cancel()
 
 
 def _cause(error: BaseException) -> GatewayError:

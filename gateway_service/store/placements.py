@@ -20,7 +20,7 @@ from gateway_service.store.database import connect, initialize
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FILE_NAME = "store.sqlite"
@@ -95,8 +95,15 @@ class Incoming:
 class PlacementStore:
     """All placements of one gateway, in one file."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, vouched_for: Callable[[Placement], bool]) -> None:
+        """Open the file.
+
+        Args:
+            data_dir: the folder it lies in.
+            vouched_for: whether the organization signed what lies in the file as this placement.
+        """
         path = data_dir / FILE_NAME
+        self._vouched_for = vouched_for
         initialize(path, _SCHEMA)
         # Two connections: data_version tells a connection about the commits of others only, so the one that looks
         # must not be the one that writes.
@@ -115,7 +122,7 @@ class PlacementStore:
         """
         with self._writing, self._transaction() as connection:
             current = _select(connection, incoming.kind, incoming.name)
-            verdict = judge(_stamp(current), (incoming.generation, incoming.digest))
+            verdict = self._judge(current, incoming)
             if verdict is not Verdict.APPLY and current is not None:
                 return verdict, current
             return verdict, _upsert(connection, incoming)
@@ -140,6 +147,17 @@ class PlacementStore:
         self._reader.close()
         self._writer.close()
 
+    def _judge(self, current: Placement | None, incoming: Incoming) -> Verdict:
+        stamp = None if current is None else Stamp(current.generation, current.digest)
+        verdict = judge(stamp, (incoming.generation, incoming.digest))
+        if verdict is Verdict.APPLY or current is None:
+            return verdict
+        if not self._vouched_for(current):
+            # Forged, or signed with a key that was replaced: its generation says nothing about what Studio wants.
+            return Verdict.APPLY
+        # Damaged on the disk: the same content must be accepted again, or it could never heal.
+        return Verdict.APPLY if verdict is Verdict.SAME and not current.intact else verdict
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._writer.execute("BEGIN IMMEDIATE")
@@ -156,15 +174,6 @@ def _select(connection: sqlite3.Connection, kind: str, name: str) -> Placement |
     query = f"SELECT {_COLUMNS} FROM placement WHERE kind = ? AND name = ?"  # noqa: S608 (constant)
     row = connection.execute(query, (kind, name)).fetchone()
     return None if row is None else Placement(*row)
-
-
-def _stamp(current: Placement | None) -> Stamp | None:
-    if current is None:
-        return None
-    if not current.intact:
-        # Damaged on the disk: the same generation must be accepted again, or it could never heal.
-        return Stamp(current.generation - 1, current.digest)
-    return Stamp(current.generation, current.digest)
 
 
 def _upsert(connection: sqlite3.Connection, incoming: Incoming) -> Placement:

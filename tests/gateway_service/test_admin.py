@@ -260,7 +260,7 @@ def test_bad_names_are_refused(studio: Studio, bad: str) -> None:
 
 
 def test_kinds_that_nobody_knows_are_not_found(studio: Studio) -> None:
-    for segment in ("routes", "stops", "files"):
+    for segment in ("agents", "files"):
         answer = studio.http.put(f"{PREFIX}/{segment}/a-test", json={})
         assert (answer.status_code, error_of(answer)["code"]) == (404, "not_found")
 
@@ -330,10 +330,12 @@ def test_metrics_count_what_happened(
         client.post(f"/workflows/{name}/execute", json={"inputs": {"message": "x"}})
     executions_of(studio, name, 2)
     text = studio.http.get("/metrics").text
-    assert f'kaizen_executions_total{{channel="api",registration="{name}",status="succeeded"}} 1.0' in text
-    assert f'kaizen_executions_total{{channel="api",registration="{name}",status="failed"}} 1.0' in text
-    assert f'kaizen_tokens_total{{direction="output",registration="{name}"}} 4.0' in text
-    assert f'kaizen_execution_seconds_count{{registration="{name}"}} 2.0' in text
+    assert (
+        f'kaizen_executions_total{{channel="api",registration="{name}",status="succeeded",track="release"}} 1.0' in text
+    )
+    assert f'kaizen_executions_total{{channel="api",registration="{name}",status="failed",track="release"}} 1.0' in text
+    assert f'kaizen_tokens_total{{direction="output",registration="{name}",track="release"}} 4.0' in text
+    assert f'kaizen_execution_seconds_count{{registration="{name}",track="release"}} 2.0' in text
     assert 'kaizen_refusals_total{code="model_failed",surface="caller"}' in text
     assert f"kaizen_store_revision {float(studio.state()['revision'])}" in text
 
@@ -342,7 +344,7 @@ def test_the_documents_describe_what_is_served(gateway: GatewayProcess, studio: 
     admin = httpx.get(f"{gateway.address}{PREFIX}/openapi.json").json()
     assert set(admin["paths"]) == {
         "/admin/v1/state", "/admin/v1/drain", "/admin/v1/executions", "/admin/v1/workflows/{name}",
-        "/admin/v1/keys/{name}", "/metrics", "/healthz", "/readyz",
+        "/admin/v1/keys/{name}", "/admin/v1/routes/{name}", "/admin/v1/stops/{name}", "/metrics", "/healthz", "/readyz",
     }  # fmt: skip
     for path, operations in admin["paths"].items():
         for method in operations:

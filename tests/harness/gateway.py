@@ -21,8 +21,11 @@ from contract.admin_api import PREFIX, SIGNATURE_HEADER, PutRequest, tombstone_s
 from contract.agents import AGENT_NODE_ID, agent_interface
 from contract.caller_keys import CallerKey, KeyText
 from contract.envelope import generate_private_key, public_key_to_text
-from contract.kinds import API_KEY, WORKFLOW, Kind
+from contract.kinds import API_KEY, ROUTE, STOP, WORKFLOW, Kind
+from contract.names import canary_name
 from contract.release import Limits, Metadata, Node, Release, Subject, Workflow
+from contract.routes import Route
+from contract.stops import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,6 +229,25 @@ class Studio:
     def place(self, name: str, release: Release, generation: int = 1) -> dict[str, Any]:
         """Register a release."""
         return self.put(WORKFLOW, name, release, generation)
+
+    def canary(self, name: str, release: Release, generation: int = 1) -> dict[str, Any]:
+        """Place a release as a registration's canary. Nobody is sent there before there is a route."""
+        return self.place(canary_name(name), release, generation)
+
+    def route(self, name: str, canary: str, percent: int, generation: int = 1) -> dict[str, Any]:
+        """Send a part of a registration's callers to its canary (the digest of its release)."""
+        return self.put(ROUTE, name, Route(canary=canary, percent=percent), generation)
+
+    def stop(
+        self, *registrations: str, releases: list[str] | None = None, stop_id: str | None = None, generation: int = 1
+    ) -> dict[str, Any]:
+        """Stop registrations and releases (by digest); returns the acknowledgement, whose `name` is the stop's id."""
+        payload = Stop(registrations=list(registrations), releases=releases or [])
+        return self.put(STOP, stop_id or secrets.token_hex(8), payload, generation)
+
+    def lift(self, stop_id: str, generation: int = 2) -> httpx.Response:
+        """Lift a stop."""
+        return self.delete(STOP, stop_id, generation)
 
     def issue(self, scopes: list[str] | None = None, generation: int = 1, **members: Any) -> KeyText:
         """A new caller key on the gateway."""
