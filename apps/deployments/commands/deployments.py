@@ -30,6 +30,7 @@ from apps.gateways import placements
 if TYPE_CHECKING:
     from apps.agents.models import AgentVersion
     from apps.core.actors import Actor
+    from apps.deployments.strategies.plans import Plan
     from apps.gateways.models import Environment
 
 
@@ -42,6 +43,7 @@ def deploy(
     note: str = "",
     redeploy: bool = False,
     release_hold: bool = False,
+    plan: Plan | None = None,
 ) -> Rollout:
     """Want a version of an agent on every gateway of the environment.
 
@@ -49,6 +51,7 @@ def deploy(
         note: why, for the history.
         redeploy: send it again also if it is what runs already.
         release_hold: lift a hold that a rollback left; only a member may, never Studio itself.
+        plan: how it reaches the gateways; None: as the deployment does it, or else the environment.
 
     Raises:
         Conflict: the agent is deleted, the version runs already, or the deployment is held.
@@ -61,9 +64,16 @@ def deploy(
     pass_hold(deployment, actor, release_hold=release_hold)
     if deployment.release_id == release.pk and not redeploy:
         raise Conflict(f"Version {version.number} of {agent} is what runs in {environment.slug} already.")
-    kind = Rollout.Kind.REDEPLOY if deployment.release_id == release.pk else Rollout.Kind.DEPLOY
-    add_to_event(agent=agent.slug, version=version.number, registration=deployment.registration, digest=release.digest)
-    return rollouts.start(deployment, kind=kind, to=release, actor=actor, note=note)
+    kind = Rollout.Kind.REDEPLOY if rollouts.base_of(deployment) == release else Rollout.Kind.DEPLOY
+    plan = plan or rollouts.effective_plan(deployment, environment.pk)
+    add_to_event(
+        agent=agent.slug,
+        version=version.number,
+        registration=deployment.registration,
+        digest=release.digest,
+        strategy=plan.strategy,
+    )
+    return rollouts.start(deployment, kind=kind, to=release, actor=actor, note=note, plan=plan)
 
 
 @command("deployment.rollback", on="deployment")

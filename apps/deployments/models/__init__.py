@@ -4,10 +4,16 @@ What a gateway actually holds is no fact of this app: placements in `gateways` k
 from them at the moment of asking (`queries.py`).
 """
 
-from apps.deployments.models.deployments import LABEL_MAX_LENGTH, NOTE_MAX_LENGTH, Deployment, DeploymentQuerySet
+from apps.deployments.models.deployments import (
+    LABEL_MAX_LENGTH,
+    NOTE_MAX_LENGTH,
+    Deployment,
+    DeploymentQuerySet,
+    RolloutPolicy,
+)
 from apps.deployments.models.playgrounds import Playground
 from apps.deployments.models.releases import Release
-from apps.deployments.models.rollouts import Rollout
+from apps.deployments.models.rollouts import Rollout, RolloutStep
 
 __all__ = [
     "LABEL_MAX_LENGTH",
@@ -17,4 +23,6 @@ __all__ = [
     "Playground",
     "Release",
     "Rollout",
+    "RolloutPolicy",
+    "RolloutStep",
 ]

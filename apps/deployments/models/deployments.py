@@ -1,4 +1,4 @@
-"""The wish that an agent runs in an environment."""
+"""The wish that an agent runs in an environment, and how its changes reach the gateways."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class Deployment(BaseModel):
         registration: the name under which gateways of the environment offer it.
         release: what should run now; None: nothing.
         generation: counts the changes of the wish; the number of its newest rollout.
+        stable_release: the last one that a rollout brought to its end; what an automatic rollback goes back to.
+        plan: how its changes reach the gateways (`strategies.plans`), as JSON; null: as its environment does it.
         held_since: set while automation must leave it alone (after a rollback), with `held_by` and `hold_reason`.
     """
 
@@ -45,7 +47,9 @@ class Deployment(BaseModel):
     environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="deployments")
     registration = models.CharField(max_length=REGISTRATION_MAX_LENGTH, unique=True)
     release = models.ForeignKey(Release, on_delete=models.PROTECT, null=True, related_name="deployments")
+    stable_release = models.ForeignKey(Release, on_delete=models.PROTECT, null=True, related_name="+")
     generation = models.PositiveIntegerField(default=0)
+    plan = models.JSONField(null=True)
     held_since = models.DateTimeField(null=True)
     held_by = models.CharField(max_length=LABEL_MAX_LENGTH, blank=True)
     hold_reason = models.CharField(max_length=NOTE_MAX_LENGTH, blank=True)
@@ -73,3 +77,23 @@ class Deployment(BaseModel):
     def held(self) -> bool:
         """Whether automation must leave it alone."""
         return self.held_since is not None
+
+
+class RolloutPolicy(BaseModel):
+    """How changes reach the gateways of one environment, unless a deployment or a deploy says otherwise.
+
+    Without one, they reach all of them at once.
+
+    Attributes:
+        plan: `strategies.plans.Plan` as JSON.
+    """
+
+    access_scopes = ("environment",)
+    locked_under = ("environment",)
+
+    environment = models.OneToOneField(Environment, on_delete=models.CASCADE, related_name="rollout_policy")
+    plan = models.JSONField()
+    changed_by = models.CharField(max_length=LABEL_MAX_LENGTH)
+
+    def __str__(self) -> str:
+        return f"Rollout policy of {self.environment}"

@@ -43,6 +43,7 @@ class Gateway(BaseModel):
     Attributes:
         address: `http(s)://host:port` of its admin API, which is also where callers reach it.
         deploy_token: opens its admin API; encrypted, shown never again.
+        labels: what is true of it by name, such as `{"region": "eu"}`; waves of a rollout choose by them.
         leaving_at: since when it is being emptied before it is removed.
         gateway_id, public_key: what it said it is at the first poll. Pinned: another identity at the same address is
             refused until a person accepts it.
@@ -73,6 +74,7 @@ class Gateway(BaseModel):
     name = models.CharField(max_length=NAME_MAX_LENGTH, unique=True, validators=[NAME])
     address = models.CharField(max_length=300, unique=True)
     deploy_token = models.TextField()
+    labels = models.JSONField(default=dict, blank=True)
     leaving_at = models.DateTimeField(null=True, blank=True)
     gateway_id = models.CharField(max_length=100, blank=True)
     public_key = models.CharField(max_length=60, blank=True)

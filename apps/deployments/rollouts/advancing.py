@@ -1,0 +1,134 @@
+"""Going on with rollouts that are under way, and taking back what turns out to be worse."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.utils import timezone
+
+from apps.core.actors import Actor
+from apps.core.commands import bookkeeping, record_system_event
+from apps.core.live import hint
+from apps.deployments.models import NOTE_MAX_LENGTH, Deployment, Rollout, RolloutStep
+from apps.deployments.rollouts.beginning import start
+from apps.deployments.rollouts.course import look_ahead, step_on, steps_of, watch
+from apps.deployments.rollouts.fleets import Fleet
+from apps.gateways.models import Environment
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+
+    from apps.deployments.models import Release
+    from apps.gateways.models import Gateway
+
+_NAMES = (
+    "deployment__environment",
+    "deployment__agent",
+    "to_release__agent_version__agent",
+    "from_release__agent_version__agent",
+)
+
+
+_SOON = timedelta(seconds=0.5)
+
+
+def advance(rollout: Rollout) -> None:
+    """Take the rollout's next steps, if there are any. Cheap when there are none, and safe to repeat."""
+    if look_ahead(Fleet.read(rollout, steps_of(rollout)), timezone.now()).move is None:
+        return
+    with bookkeeping():
+        # The order of locks of every command; see `BaseModel.locked_under`.
+        Environment.objects.select_for_update(of=("self",), no_key=True).get(pk=rollout.deployment.environment_id)
+        Deployment.objects.select_for_update(of=("self",), no_key=True).get(pk=rollout.deployment_id)
+        fresh = under_way().filter(pk=rollout.pk).first()
+        if fresh is not None and step_on(fresh).move == "fall-back":
+            _fall_back(fresh)
+
+
+def advance_all() -> None:
+    """Look at every rollout that is under way in the present organization."""
+    for rollout in under_way():
+        advance(rollout)
+
+
+def under_way() -> QuerySet[Rollout]:
+    """The rollouts that are not over."""
+    return Rollout.objects.filter(state=Rollout.State.PROGRESSING).select_related(*_NAMES)
+
+
+def joining_release(rollout: Rollout, gateway: Gateway) -> Release | None:
+    """What a gateway that joins in the middle of a rollout gets first; the rest follows with the next look at it."""
+    shape = Fleet.read(rollout, steps_of(rollout)).shape(gateway.pk)
+    releases = (rollout.from_release, rollout.to_release)
+    return next((each for each in releases if each is not None and each.digest == shape.release), None)
+
+
+def next_due() -> datetime | None:
+    """The next moment at which time alone lets a rollout go on: a soak ends, or its executions are looked at again."""
+    begun = RolloutStep.objects.filter(
+        rollout__state=Rollout.State.PROGRESSING, rollout__paused_at=None, finished_at=None, started_at__isnull=False
+    )
+    now = timezone.now()
+    moments: list[datetime] = []
+    for step in begun.select_related("rollout"):
+        ahead = watch(step.rollout, step, now)
+        if ahead.move is not None:
+            # It became due after it was looked at. Were it to fail again and again, it must not keep everybody busy.
+            moments.append(now + _SOON)
+        elif ahead.until is not None:
+            moments.append(ahead.until)
+    return min(moments, default=None)
+
+
+def _fall_back(rollout: Rollout) -> None:
+    """Take a release back that is worse than the one before, and hold the deployment there; or pause for a person."""
+    deployment = rollout.deployment
+    step = next(step for step in steps_of(rollout) if step.finished_at is None)
+    verdict = step.verdict or {}
+    found = "; ".join(verdict.get("reasons", ()))
+    good, bad = deployment.stable_release, rollout.to_release
+    if bad is None:
+        return
+    if good is None or good.pk == bad.pk or deployment.held:
+        why = "it is held" if deployment.held else "there is no earlier good release to go back to"
+        pause(rollout, Actor.system(), f"{bad} is degraded: {found}; {why}")
+        return
+    reason = f"version {bad.number} is degraded: {found}"[:NOTE_MAX_LENGTH]
+    RolloutStep.objects.filter(pk=step.pk).update(finished_at=timezone.now(), decision=f"degraded: {found}"[:1000])
+    record_system_event(
+        "rollout.degrade",
+        rollout,
+        registration=deployment.registration,
+        version=bad.number,
+        back_to=good.number,
+        step=step.index + 1,
+        reasons=verdict.get("reasons"),
+        old=verdict.get("old"),
+        new=verdict.get("new"),
+    )
+    actor = Actor.system()
+    deployment.held_since, deployment.held_by = timezone.now(), actor.label
+    deployment.hold_reason = f"{reason}; rolled back to version {good.number}"[:NOTE_MAX_LENGTH]
+    start(
+        deployment,
+        kind=Rollout.Kind.ROLLBACK,
+        to=good,
+        actor=actor,
+        note=reason,
+        instead=(Rollout.State.DEGRADED, reason),
+    )
+
+
+def pause(rollout: Rollout, actor: Actor, reason: str) -> None:
+    """Let a rollout take no further step; what it has begun, gateways still receive."""
+    rollout.paused_at, rollout.paused_by = timezone.now(), actor.label
+    rollout.pause_reason = reason[:NOTE_MAX_LENGTH]
+    rollout.save(update_fields=["paused_at", "paused_by", "pause_reason", "updated_at"])
+    if actor.kind == "system":
+        record_system_event(
+            "rollout.pause", rollout, registration=rollout.deployment.registration, reason=rollout.pause_reason
+        )
+    hint("rollout")
