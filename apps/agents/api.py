@@ -10,13 +10,14 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
+from apps.accounts.models import User
 from apps.agents import commands, serializers
 from apps.agents.definitions import Definition
 from apps.agents.filters import AgentApiFilter
 from apps.agents.models import Agent, AgentVersion
 from apps.agents.queries import DRAFT, compare, side
 from apps.core.api import ResourceViewSet
-from apps.core.errors import NotFound
+from apps.core.errors import Invalid, NotFound
 from apps.core.ports import ports
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _TO = OpenApiParameter("to", OpenApiTypes.STR, description="`draft` or a version
 class AgentViewSet(ResourceViewSet[Agent]):
     """Agents: a draft that is edited, and versions that never change."""
 
-    queryset = Agent.objects.with_latest_version()
+    queryset = Agent.objects.with_latest_version().select_related("owner")
     serializer_class = serializers.AgentSerializer
     filterset_class = AgentApiFilter
     lookup_field = "slug"
@@ -111,6 +112,18 @@ class AgentViewSet(ResourceViewSet[Agent]):
 
         return self.once(request, act)
 
+    @extend_schema(request=serializers.HandOver, responses=serializers.AgentSerializer)
+    @action(detail=True, methods=["post"], url_path="hand-over")
+    def hand_over(self, request: Request, **_: str) -> Response:
+        """Make another member the owner of the agent."""
+        agent = self.get_object()
+
+        def act() -> Response:
+            owner = self._member(self.validated(serializers.HandOver)["owner"])
+            return self._answer(commands.hand_over(actor=self.actor, agent=agent, owner=owner))
+
+        return self.once(request, act)
+
     @extend_schema(parameters=[_FROM, _TO], responses=serializers.DifferenceSerializer, filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
     def diff(self, request: Request, **_: str) -> Response:
@@ -129,9 +142,20 @@ class AgentViewSet(ResourceViewSet[Agent]):
             changes.append({**asdict(change), "lines": lines})
         return Response({"old": old.key, "new": new.key, "changes": changes})
 
+    def _member(self, email: str) -> User:
+        """The member that a body names.
+
+        Raises:
+            Invalid: there is none such that the actor may see.
+        """
+        member: User | None = ports.visible(User.objects.all(), self.actor, "user.view").filter(email=email).first()
+        if member is None:
+            raise Invalid(fields={"owner": [f"There is no member “{email}”, or you may not see it."]})
+        return member
+
     def _answer(self, agent: Agent, *, status: int = 200) -> Response:
         """The agent as it is now, with what the list query reads besides the row."""
-        return self.answer(Agent.objects.with_latest_version().get(pk=agent.pk), status=status)
+        return self.answer(self.queryset.get(pk=agent.pk), status=status)
 
 
 class AgentVersionViewSet(ResourceViewSet[AgentVersion]):

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from apps.accounts.models import User
 from apps.agents.checks import check
 from apps.agents.definitions import Definition
 from apps.agents.models import LABEL_MAX_LENGTH, NAME_MAX_LENGTH, NOTE_MAX_LENGTH, Agent, AgentVersion
-from apps.agents.ports import deletion_guards
+from apps.agents.ports import deletion_guards, hand_over_guards
 from apps.core.commands import command
 from apps.core.commands import note as add_to_event
 from apps.core.errors import Conflict, Invalid, NotFound
@@ -39,8 +40,9 @@ def create(*, actor: Actor, slug: str, definition: Definition) -> Agent:
         raise Invalid(fields=problems)
     label = _label(actor)
     agent = Agent(
-        slug=slug, created_by=label, updated_by=label, content_digest=definition.digest, **definition.members()
-    )
+        slug=slug, created_by=label, updated_by=label, content_digest=definition.digest,
+        owner=actor.user if actor.kind == "user" else None, **definition.members(),
+    )  # fmt: skip
     try:
         with transaction.atomic():
             agent.save(force_insert=True)
@@ -162,6 +164,31 @@ def duplicate(*, actor: Actor, agent: Agent, slug: str, name: str = "") -> Agent
     """
     definition = agent.definition.replaced(name=name.strip() or f"{agent.name[: NAME_MAX_LENGTH - 7]} (copy)")
     return create(actor=actor, slug=slug, definition=definition)
+
+
+@command("agent.hand-over", on="agent")
+def hand_over(*, actor: Actor, agent: Agent, owner: User) -> Agent:
+    """Make another member the agent's owner, who answers for it.
+
+    Raises:
+        Conflict: the agent is deleted, is the member's already, the member is deactivated, or something stands in the
+            way, such as a stop of everything that the member owns.
+    """
+    _require_alive(agent)
+    if agent.owner_id == owner.pk:
+        raise Conflict(f"{owner} is the owner of {agent} already.")
+    # Locked after the agent, so that nobody is deactivated or stopped at this very moment.
+    owner = User.objects.select_for_update(of=("self",), no_key=True).get(pk=owner.pk)
+    if not owner.is_active:
+        raise Conflict(f"{owner} is deactivated and can own nothing new.")
+    reasons = [reason for guard in hand_over_guards if (reason := guard(agent, owner))]
+    if reasons:
+        raise Conflict(" ".join(reasons))
+    add_to_event(owner=owner.email)
+    agent.owner = owner
+    agent.updated_by = _label(actor)
+    agent.save(update_fields=["owner", "updated_by", "updated_at"])
+    return agent
 
 
 def _save_draft(agent: Agent, definition: Definition, actor: Actor) -> Agent:

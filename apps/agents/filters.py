@@ -63,6 +63,7 @@ class AgentApiFilter(django_filters.FilterSet):
 
     search = SearchFilter(fields=_SEARCHED)
     model_profile = django_filters.CharFilter(help_text="Agents that name this model profile.")
+    owner = django_filters.CharFilter("owner__email", help_text="Email address of the member who answers for it.")
     published = django_filters.ChoiceFilter(
         choices=_YES_OR_NO, method="by_published", help_text="Whether the agent has a version."
     )
@@ -72,7 +73,7 @@ class AgentApiFilter(django_filters.FilterSet):
 
     class Meta:
         model = Agent
-        fields = ("search", "model_profile", "published", "deleted")
+        fields = ("search", "model_profile", "owner", "published", "deleted")
 
     def by_published(self, queryset: AgentQuerySet, _name: str, value: str) -> AgentQuerySet:
         return queryset.published() if value == "true" else queryset.unpublished()

@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.utils.text import slugify
 
+from apps.accounts.models import User
 from apps.agents.checks import check
 from apps.agents.definitions import Definition, default_input_schema
 from apps.agents.models import NAME_MAX_LENGTH, NOTE_MAX_LENGTH, PROFILE_MAX_LENGTH, Agent, validate_slug
@@ -192,6 +193,14 @@ class DuplicateForm(forms.Form):
 
     def clean_slug(self) -> str:
         return _check_free(self.cleaned_data["slug"])
+
+
+class HandOverForm(forms.Form):
+    """Who answers for the agent from now on."""
+
+    owner = forms.ModelChoiceField(
+        queryset=User.objects.filter(is_active=True), label="New owner", help_text="Who answers for it from now on."
+    )
 
 
 class RestoreVersionForm(forms.Form):

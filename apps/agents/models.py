@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Subquery
 from django.urls import reverse
 
+from apps.accounts.models import User
 from apps.agents.definitions import (
     DEFAULT_MAX_TOKENS,
     DEFAULT_PROFILE,
@@ -82,6 +83,7 @@ class Agent(BaseModel):
             keeps it, because it can be restored.
         revision: counts the changes of the draft, so that an editor notices somebody else's.
         content_digest: the digest of the draft's definition; equal to the latest version's when nothing changed since.
+        owner: the member who answers for it; at first whoever made it. None if Studio itself did.
     """
 
     audit_ignored = frozenset({"updated_at", "revision", "content_digest"})
@@ -98,6 +100,7 @@ class Agent(BaseModel):
     output_schema = models.JSONField(null=True, blank=True)
     revision = models.PositiveIntegerField(default=1, editable=False)
     content_digest = models.CharField(max_length=DIGEST_LENGTH, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="agents")
     created_by = models.CharField(max_length=LABEL_MAX_LENGTH, editable=False)
     updated_by = models.CharField(max_length=LABEL_MAX_LENGTH, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)

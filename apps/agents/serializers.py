@@ -20,7 +20,7 @@ from contract.names import SLUG_MAX_LENGTH
 STATES = ("draft", "published", "changed", "deleted")
 _SUMMARY = (
     "id", "slug", "name", "description", "model_profile", "memory", "state", "state_reason", "latest_version",
-    "published_at", "revision", "created_at", "created_by", "updated_at", "updated_by", "deleted_at",
+    "published_at", "owner", "revision", "created_at", "created_by", "updated_at", "updated_by", "deleted_at",
 )  # fmt: skip
 _JSON_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "name": ((str,), "a string"),
@@ -29,6 +29,7 @@ _JSON_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "model_profile": ((str,), "a string"),
     "slug": ((str,), "a string"),
     "note": ((str,), "a string"),
+    "owner": ((str,), "a string"),
     "temperature": ((int, float), "a number"),
     "max_tokens": ((int,), "an integer"),
     "revision": ((int,), "an integer"),
@@ -126,6 +127,12 @@ class Duplication(TypedSerializer):
     name = serializers.CharField(required=False, max_length=NAME_MAX_LENGTH)
 
 
+class HandOver(TypedSerializer):
+    """Body of making another member the owner."""
+
+    owner = serializers.EmailField(help_text="Email address of the member.")
+
+
 class AgentSummarySerializer(serializers.ModelSerializer[Agent]):
     """An agent in a list, without the texts of its draft."""
 
@@ -135,6 +142,9 @@ class AgentSummarySerializer(serializers.ModelSerializer[Agent]):
         source="latest_number", read_only=True, allow_null=True, help_text="Number of the newest version, if any."
     )
     published_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    owner = serializers.EmailField(
+        source="owner.email", default=None, read_only=True, allow_null=True, help_text="The member who answers for it."
+    )
 
     class Meta:
         model = Agent

@@ -37,6 +37,9 @@ PUBLISH = ActionButton(
     "Publish", icon="tag", url="agents:publish", action="agent.publish", style="primary", when=_why_not_publish
 )
 DUPLICATE = ActionButton("Duplicate", icon="copy", url="agents:duplicate", action="agent.duplicate", method="dialog")
+HAND_OVER = ActionButton(
+    "Hand over", icon="user-check", url="agents:hand-over", action="agent.hand-over", method="dialog", style="quiet"
+)
 DELETE = ActionButton(
     "Delete", icon="trash", url="agents:delete", action="agent.delete", method="dialog", style="danger"
 )
@@ -56,7 +59,7 @@ RESTORE_VERSION = ActionButton(
 OF_ALIVE = (PUBLISH, EDIT, DUPLICATE, DELETE)
 OF_DELETED = (RESTORE,)
 # On an agent's own page the eye should not fall on the red button first.
-ON_PAGE = (PUBLISH, EDIT, DUPLICATE, replace(DELETE, style="quiet"))
+ON_PAGE = (PUBLISH, EDIT, DUPLICATE, HAND_OVER, replace(DELETE, style="quiet"))
 
 
 class AgentActions(ActionsColumn):

@@ -12,6 +12,7 @@ urlpatterns = [
     path("agents/<slug:slug>/edit/", views.AgentEdit.as_view(), name="edit"),
     path("agents/<slug:slug>/publish/", views.AgentPublish.as_view(), name="publish"),
     path("agents/<slug:slug>/duplicate/", views.AgentDuplicate.as_view(), name="duplicate"),
+    path("agents/<slug:slug>/hand-over/", views.AgentHandOver.as_view(), name="hand-over"),
     path("agents/<slug:slug>/delete/", views.AgentDelete.as_view(), name="delete"),
     path("agents/<slug:slug>/restore/", views.AgentRestore.as_view(), name="restore"),
     path("agents/<slug:agent__slug>/versions/<int:number>/", views.VersionDetail.as_view(), name="version"),

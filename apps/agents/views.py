@@ -13,6 +13,7 @@ from apps.agents.forms import (
     CompareForm,
     DuplicateForm,
     EditAgentForm,
+    HandOverForm,
     NewAgentForm,
     PublishForm,
     RestoreVersionForm,
@@ -105,7 +106,7 @@ class AgentDetail(DetailPage):
     """One agent: its draft, its versions, what differs between them, and what happened to it."""
 
     action = "agent.view"
-    queryset = Agent.objects.with_latest_version()
+    queryset = Agent.objects.with_latest_version().select_related("owner")
     trail = _TRAIL
     panels = "agent"
     tabs = [
@@ -226,6 +227,23 @@ class AgentDuplicate(CommandPage):
 
     def initial(self, shown: Any) -> dict[str, Any]:
         return {"name": f"{shown.name} (copy)"}
+
+
+class AgentHandOver(CommandPage):
+    """Another owner."""
+
+    action = "agent.view"
+    queryset = Agent.objects.all()
+    command = commands.hand_over
+    form_class = HandOverForm
+    title = "Hand over {object}"
+    intro = "The owner answers for the agent. Who may change it stays as it is."
+    submit = "Hand over"
+    success = "{result.owner} owns {result} now."
+    trail = _TRAIL
+
+    def initial(self, shown: Any) -> dict[str, Any]:
+        return {}
 
 
 class AgentDelete(ConfirmPage):

@@ -15,6 +15,7 @@ _PHRASES = {
     "agent.delete": "deleted the agent",
     "agent.duplicate": "duplicated the agent",
     "agent.edit": "edited the agent",
+    "agent.hand-over": "handed over the agent",
     "agent.publish": "published",
     "agent.restore": "restored the agent",
     "agent.restore-version": "went back to an earlier version of",

@@ -55,6 +55,11 @@ def _duplicate(world: Inhabited) -> Callable[[Actor], object]:
     return lambda actor: commands.duplicate(actor=actor, agent=agent, slug="scenario-copy")
 
 
+def _hand_over(world: Inhabited) -> Callable[[Actor], object]:
+    agent = _agent(world)
+    return lambda actor: commands.hand_over(actor=actor, agent=agent, owner=world.users["viewer"])
+
+
 SCENARIOS: dict[str, Scenario] = {
     "agent.create": _create,
     "agent.edit": _edit,
@@ -63,4 +68,5 @@ SCENARIOS: dict[str, Scenario] = {
     "agent.delete": _delete,
     "agent.restore": _restore,
     "agent.duplicate": _duplicate,
+    "agent.hand-over": _hand_over,
 }
