@@ -1,0 +1,153 @@
+"""The room that kinds live in: a new one needs its class and nothing else, and a stop needs no node's good will."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from contract.document import Document
+from contract.envelope import Envelope, generate_private_key
+from contract.kinds import TOMBSTONE_DIGEST, WORKFLOW, Kind
+from contract.names import canary_name, check_slug
+from contract.stops import Stop
+from gateway_service.execution.running import Execution, RunningExecutions
+from gateway_service.identity import load_identity
+from gateway_service.kinds import GatewayKind, Workflows
+from gateway_service.live_state import LiveState
+from gateway_service.registrations import Registration
+from gateway_service.stopped import StoppedError
+from gateway_service.store.placements import Incoming, PlacementStore
+from gateway_service.trust import Trust
+from tests.harness.gateway import AGENT, agent_release
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Motd(Document):
+    """A kind's payload that the product does not have."""
+
+    text: str
+
+
+class Motds(GatewayKind[Motd, str]):
+    """All messages of the day, in one line."""
+
+    kind = Kind("motd", "motds", "motd", Motd, check_slug)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[tuple[str | None, str | None]] = []
+
+    def view(self, things: Mapping[str, Motd]) -> str:
+        return ", ".join(motd.text for _, motd in sorted(things.items()))
+
+    def replaced(self, before: Motd | None, after: Motd | None) -> None:
+        self.changes.append((before and before.text, after and after.text))
+
+
+class Folder:
+    """A gateway's folder with kinds of the test's own."""
+
+    def __init__(self, folder: Path, *kinds: GatewayKind[Any, Any]) -> None:
+        self._organization = generate_private_key()
+        self._identity = load_identity(folder)
+        trust = Trust(self._identity.gateway_id, (self._organization.public_key(),))
+        self.store = PlacementStore(folder, trust.vouches_for)
+        by_name = MappingProxyType({kind.kind.name: kind for kind in kinds})
+        self.live = LiveState(self.store, by_name, identity=self._identity, trust=trust)
+
+    def push(self, kind: Kind, name: str, payload: Document | None, generation: int = 1) -> None:
+        digest = TOMBSTONE_DIGEST if payload is None else payload.digest
+        envelope = Envelope(self._identity.gateway_id, kind.name, name, generation, digest)
+        content = None if payload is None else payload.canonical
+        self.store.apply(
+            Incoming(kind.name, name, generation, digest, content, envelope.sign(self._organization))
+        )  # fmt: skip
+
+
+def test_a_new_kind_needs_its_class_and_nothing_else(tmp_path: Path) -> None:
+    motds = Motds()
+    folder = Folder(tmp_path, motds)
+    assert folder.live.current().view(Motds) == ""
+    for name, text in (("b", "world"), ("a", "hello")):
+        folder.push(Motds.kind, name, Motd(text=text))
+    snapshot = folder.live.current()
+    assert snapshot.view(Motds) == "hello, world"
+    folder.push(Motds.kind, "b", None, 2)
+    assert folder.live.current().view(Motds) == "hello"
+    assert snapshot.view(Motds) == "hello, world", "a request sees one state from its beginning to its end"
+    assert motds.changes == [(None, "world"), (None, "hello"), ("world", None)]
+    items = folder.live.current().items
+    assert {key: item.tombstone for key, item in items.items()} == {("motd", "a"): False, ("motd", "b"): True}
+
+
+def test_a_kind_of_another_version_is_left_out_and_disturbs_nobody(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, Motds())
+    folder.push(WORKFLOW, AGENT, agent_release())
+    folder.push(Motds.kind, "a", Motd(text="hello"))
+    snapshot = folder.live.current()
+    assert snapshot.view(Motds) == "hello"
+    assert list(snapshot.items) == [("motd", "a")]
+    assert "does not know its kind" in snapshot.unreadable["workflow", AGENT]
+    assert not snapshot.blocked
+
+
+def test_a_release_under_two_names_is_parsed_once(tmp_path: Path) -> None:
+    retired: list[Registration] = []
+    kind = Workflows({"default"}, warm=lambda: None, retire=retired.append)
+    folder = Folder(tmp_path, kind)
+    release = agent_release()
+    folder.push(WORKFLOW, canary_name(AGENT), release)
+    canary = folder.live.current().view(Workflows).canaries[AGENT]
+    folder.push(WORKFLOW, AGENT, release)
+    registrations = folder.live.current().view(Workflows)
+    assert registrations.releases[AGENT].release is registrations.canaries[AGENT].release
+    assert (registrations.releases[AGENT].canary, canary.canary) == (False, True)
+    folder.push(WORKFLOW, canary_name(AGENT), None, 2)
+    assert folder.live.current().view(Workflows).canaries == {}
+    assert retired == [canary]
+
+
+async def test_a_node_that_swallows_its_cancellation_cannot_hold_up_a_stop() -> None:
+    said: list[str] = []
+
+    async def emit(text: str) -> None:
+        said.append(text)
+
+    async def chat(*_: Any) -> Any:
+        raise AssertionError("no model may be asked")
+
+    running = RunningExecutions()
+    execution = Execution(Registration.placed(AGENT, "a-registration", agent_release()), chat, emit)
+    freed = asyncio.Event()
+
+    async def stubborn() -> None:
+        async with execution.limit:
+            running.add(execution)
+            await execution.emit("before")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await freed.wait()
+            with pytest.raises(StoppedError):
+                await execution.emit("after")
+            with pytest.raises(StoppedError):
+                await execution.chat(None, None)  # type: ignore[arg-type]
+        running.discard(execution)
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    stop = Stop(registrations=[AGENT])
+    running.stop(stop)
+    await running.ended(stop)
+    assert not task.done(), "the receipt does not wait for it"
+    assert len(running) == 1, "it is counted as long as it runs"
+    freed.set()
+    await task
+    assert said == ["before"]
+    assert len(running) == 0
