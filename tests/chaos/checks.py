@@ -97,6 +97,15 @@ def forgotten(ledger: Ledger, results: Iterable[str], entries: Iterable[Entry]) 
     return problems
 
 
+def untold(succeeded: Iterable[str], entries: Iterable[Entry]) -> list[str]:
+    """Rollouts whose success the log tells not exactly once, or that never succeeded and are said to have."""
+    told = Counter(entry.resource for entry in entries if entry.action == "rollout.succeeded")
+    problems = [
+        f"rollout {key} succeeded, and {count} events say so" for key in succeeded if (count := told.pop(key, 0)) != 1
+    ]
+    return problems + [f"rollout {key} did not succeed, and an event says so" for key in told]
+
+
 def applied_twice(history: Iterable[Applied]) -> list[str]:
     """Generations that took effect more than once in one life of a gateway."""
     times = Counter((each.gateway, each.life, each.kind, each.name, each.generation) for each in history)

@@ -31,11 +31,13 @@ class Evidence:
         served: by place and gateway, the version that callers get (1 for a key that opens), None for nothing.
         results: ids of all rollouts and of all keys that wishes made.
         entries: the log.
+        succeeded: ids of the rollouts that have succeeded.
     """
 
     served: dict[Place, dict[str, int | None]]
     results: list[str]
     entries: list[Entry]
+    succeeded: list[str]
     chain_problems: list[str]
 
 
@@ -53,6 +55,16 @@ def unsettled(tenants: Sequence[Tenant]) -> list[str]:
         return problems
     with ThreadPoolExecutor(4) as pool:
         return [problem for found in pool.map(_compare, wanted) for problem in found]
+
+
+def unfinished(tenants: Sequence[Tenant]) -> list[str]:
+    """Rollouts that are still under way."""
+    return [rollout for tenant in tenants for rollout in patiently(tenant.schema, _progressing)]
+
+
+def _progressing() -> list[str]:
+    rollouts = Rollout.objects.filter(state=Rollout.State.PROGRESSING).select_related("deployment__agent")
+    return [f"{rollout} has not finished" for rollout in rollouts.select_related("deployment__environment")]
 
 
 def _compare(wanted: tuple[Replica, list[Row]]) -> list[str]:
@@ -78,6 +90,7 @@ def gather(tenant: Tenant) -> Evidence:
         served=_served(tenant),
         results=patiently(tenant.schema, _results),
         entries=patiently(tenant.schema, _entries),
+        succeeded=patiently(tenant.schema, _succeeded),
         chain_problems=patiently(tenant.schema, _chain_problems),
     )
 
@@ -86,6 +99,10 @@ def _results() -> list[str]:
     rollouts = Rollout.objects.values_list("pk", flat=True)
     keys = CallerKey.objects.exclude(name="prober").values_list("pk", flat=True)
     return [str(key) for key in [*rollouts, *keys]]
+
+
+def _succeeded() -> list[str]:
+    return [str(key) for key in Rollout.objects.filter(state=Rollout.State.SUCCEEDED).values_list("pk", flat=True)]
 
 
 def _entries() -> list[Entry]:

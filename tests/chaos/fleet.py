@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tests.chaos.installation import Installation
     from tests.chaos.recorder import Applied
 
+# Nobody executes anything in a run, so no gateway need import what executions need.
+_COLD = {"GATEWAY_WARM": "0"}
 NO_MODEL = "http://127.0.0.1:9/v1"
 ENVIRONMENTS = ("development", "production")
 AGENTS = ("greeter", "planner")
@@ -158,7 +160,9 @@ def _add_replica(
     name = f"gateway-{number}"
     with inside(owner.schema):
         key = private_key()
-    process = GatewayProcess(installation.folder / name, NO_MODEL, organization_key=key, extra=installation.marked({}))
+    process = GatewayProcess(
+        installation.folder / name, NO_MODEL, organization_key=key, extra=installation.marked(_COLD)
+    )
     proxy = network.proxy(process.port, f"{seed}-{name}", weather)
     environment = ENVIRONMENTS[len(owner.replicas) % len(ENVIRONMENTS)]
     owner.replicas.append(Replica(name, environment, process, proxy))

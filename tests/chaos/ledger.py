@@ -38,18 +38,15 @@ class Deployed:
 
     Attributes:
         version: what should run.
-        before: what ran before the present rollout, to which cancelling it leads.
         ran: every version that was ever wanted there.
     """
 
     version: int | None = None
-    before: int | None = None
     ran: list[int] = field(default_factory=list)
-    last_act: Act | None = None
 
-    def turn(self, act: Act, version: int | None) -> None:
+    def turn(self, version: int | None) -> None:
         """Note the next change."""
-        self.before, self.version, self.last_act = self.version, version, act
+        self.version = version
         if version is not None and version not in self.ran:
             self.ran.append(version)
 
@@ -77,7 +74,7 @@ class Ledger:
             if promise.act in (Act.ISSUE_KEY, Act.REVOKE_KEY):
                 self.keys[promise.place] = promise.version is not None
             else:
-                self.deployed.setdefault(promise.place, Deployed()).turn(promise.act, promise.version)
+                self.deployed.setdefault(promise.place, Deployed()).turn(promise.version)
 
     def expected(self) -> dict[Place, int | None]:
         """What every gateway of an environment must hold at last: versions by registration, and 1 or None for keys."""

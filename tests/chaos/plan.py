@@ -22,6 +22,14 @@ class Act(StrEnum):
     REVOKE_KEY = "revoke-key"
 
 
+class Strategy(StrEnum):
+    """How a deploy reaches the gateways: `apps.deployments.strategies.plans.STRATEGIES`."""
+
+    ALL_AT_ONCE = "all-at-once"
+    WAVES = "waves"
+    CANARY = "canary"
+
+
 class Victim(StrEnum):
     """What dies.
 
@@ -47,6 +55,7 @@ class Wish:
         at_s: seconds after the round began.
         tenant: whose.
         choices: draws from 0 to 1 that pick environment, agent, version or key among those there are by then.
+        strategy: how a deploy reaches the gateways.
         tag: names it in the note of a rollout or as the name of a key; unique in a run.
     """
 
@@ -54,6 +63,7 @@ class Wish:
     tenant: int
     act: Act
     choices: tuple[float, float, float]
+    strategy: Strategy
     tag: str
 
 
@@ -100,6 +110,7 @@ _ACTS = (
     *[Act.ISSUE_KEY] * 2,
     Act.REVOKE_KEY,
 )
+_STRATEGIES = (Strategy.ALL_AT_ONCE, Strategy.ALL_AT_ONCE, Strategy.WAVES, Strategy.CANARY)
 _ROUND_S = 2.0
 _WISHES_A_TENANT = (3, 6)
 _MOST_STRIKES = 3
@@ -141,6 +152,7 @@ def _wishes(draw: random.Random, number: int, tenants: int) -> tuple[Wish, ...]:
             tenant=tenant,
             act=draw.choice(_ACTS),
             choices=(draw.random(), draw.random(), draw.random()),
+            strategy=draw.choice(_STRATEGIES),
             tag=f"wish-{number}-{tenant}-{index}",
         )
         for tenant in range(tenants)

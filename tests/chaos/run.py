@@ -14,7 +14,7 @@ from django.db import connection
 
 from apps.gateways import reconcile
 from tests.chaos import checks
-from tests.chaos.evidence import gather, unsettled
+from tests.chaos.evidence import gather, unfinished, unsettled
 from tests.chaos.fleet import Tenant, settle_in
 from tests.chaos.plan import Round, Silence, Strike, Victim, Wish, make_plan
 from tests.chaos.prober import Prober
@@ -138,7 +138,7 @@ class Run:
         recovered = self._recover(f"round {number} ({what})", deaths)
         for process in self._installation.processes:
             process.wait_ready()
-        return recovered
+        return recovered and self._finish(f"round {number}")
 
     def _wish(self, tenant: Tenant, wishes: Sequence[Wish], began: float) -> None:
         """One person's wishes, one after the other."""
@@ -196,6 +196,16 @@ class Run:
         say(f"{what}: recovered" + (f" {max(took):.1f} s after the first death" if took else ""))
         return True
 
+    def _finish(self, what: str) -> bool:
+        """Wait until every rollout has taken its last step, and that step is done as well."""
+        deadline = time.monotonic() + _RECOVER_WITHIN_S
+        while problems := unfinished(self._tenants) or unsettled(self._tenants):
+            if time.monotonic() > deadline:
+                self.report.problems["unsettled"] = [f"after {what}: {problem}" for problem in problems]
+                return False
+            time.sleep(_LOOK_EVERY_S)
+        return True
+
     # Judging ----------------------------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
@@ -210,6 +220,7 @@ class Run:
             "stale": checks.stale(self._prober.sightings, histories),
             "lost": [],
             "forgotten": [],
+            "untold": [],
             "chain": [],
         }
         for tenant in self._tenants:
@@ -218,6 +229,7 @@ class Run:
             report.refused += tenant.ledger.refused
             report.problems["lost"] += checks.lost(tenant.ledger.expected(), evidence.served)
             report.problems["forgotten"] += checks.forgotten(tenant.ledger, evidence.results, evidence.entries)
+            report.problems["untold"] += checks.untold(evidence.succeeded, evidence.entries)
             report.problems["chain"] += evidence.chain_problems
 
 

@@ -12,12 +12,13 @@ from apps.core.errors import Conflict
 from apps.core.tenancy import tenant as inside
 from apps.deployments.commands import cancel, deploy, rollback, undeploy
 from apps.deployments.models import Deployment, Release, Rollout
+from apps.deployments.strategies.plans import ALL_AT_ONCE, Plan, PlannedStep, Share
 from apps.gateways.commands import create_key, revoke_key
 from apps.gateways.models import CallerKey, Environment
 from contract.names import registration_name, split_registration_name
 from tests.chaos.fleet import AGENTS, ENVIRONMENTS, VERSIONS
 from tests.chaos.ledger import Deployed, Promise
-from tests.chaos.plan import Act
+from tests.chaos.plan import Act, Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from tests.chaos.plan import Wish
 
 T = TypeVar("T")
+# Soaks as short as they can be: what a run waits for are steps, not clocks.
+PLANS = {
+    Strategy.ALL_AT_ONCE: ALL_AT_ONCE,
+    Strategy.WAVES: Plan("waves", (PlannedStep(Share(count=1), soak_s=1), PlannedStep(Share(percent=100)))),
+    Strategy.CANARY: Plan("canary", (PlannedStep(Share(percent=25), soak_s=1), PlannedStep(Share(percent=100)))),
+}
 AWAY = (OperationalError, InterfaceError)
 _PATIENCE_S = 60.0
 
@@ -74,13 +81,16 @@ def _act(owner: Tenant, wish: Wish) -> Promise | None:
     place = _place(wish)
     act, version = _decide(owner.ledger.deployed.get(place, Deployed()), wish)
     rollout = _change(owner, wish, act, place, version)
+    if act is Act.CANCEL:
+        # What a rollout leaves its gateways with until their turn depends on how far it came.
+        version = _number(rollout)
     return Promise(wish.tag, act, place, version, str(rollout.pk))
 
 
 def _decide(now: Deployed, wish: Wish) -> tuple[Act, int | None]:
     """What the wish comes to, by the promises so far: where there is nothing to take back, something is deployed."""
     if wish.act is Act.CANCEL and now.ran:
-        return Act.CANCEL, now.before
+        return Act.CANCEL, None
     if wish.act is Act.UNDEPLOY and now.version is not None:
         return Act.UNDEPLOY, None
     earlier = [version for version in now.ran if version != now.version]
@@ -100,6 +110,7 @@ def _change(owner: Tenant, wish: Wish, act: Act, place: Place, version: int | No
             version=AgentVersion.objects.get(pk=owner.versions[_slug(place)][version - 1]),
             note=wish.tag,
             release_hold=True,
+            plan=PLANS[wish.strategy],
         )
     deployment = Deployment.objects.get(registration=place[1])
     if act is Act.CANCEL:
@@ -147,8 +158,14 @@ def _find(owner: Tenant, wish: Wish) -> Promise | None:
     rollout = Rollout.objects.filter(note=wish.tag).select_related("to_release__agent_version").first()
     if rollout is None:
         return None
-    version = rollout.to_release.number if rollout.to_release else None
-    return Promise(wish.tag, Act(rollout.kind), _place(wish), version, str(rollout.pk), told=False)
+    # To send again what runs is a deploy as well.
+    act = Act.DEPLOY if rollout.kind == Rollout.Kind.REDEPLOY else Act(rollout.kind)
+    return Promise(wish.tag, act, _place(wish), _number(rollout), str(rollout.pk), told=False)
+
+
+def _number(rollout: Rollout) -> int | None:
+    """The version that a rollout leads to."""
+    return rollout.to_release.number if rollout.to_release else None
 
 
 def _place(wish: Wish) -> Place:

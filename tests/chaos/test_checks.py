@@ -139,3 +139,11 @@ def test_promises_that_the_database_forgot_doubled_or_invented_are_found() -> No
     assert "nobody was promised it" in checks.forgotten(ledger, ["r1", "r2"], [deployed, revoked])[0]
     assert "has 0 events" in checks.forgotten(ledger, ["r1"], [deployed])[0]
     assert "has 2 events" in checks.forgotten(ledger, ["r1"], [deployed, deployed, revoked])[0]
+
+
+def test_a_success_that_the_log_does_not_tell_once_is_found() -> None:
+    told = Entry("rollout.succeeded", "r1", "")
+    assert checks.untold(["r1"], [told]) == []
+    assert "0 events" in checks.untold(["r1"], [])[0]
+    assert "2 events" in checks.untold(["r1"], [told, told])[0]
+    assert "did not succeed" in checks.untold([], [told])[0]
