@@ -44,6 +44,11 @@ class Fleet:
     def start_gateway(self, name: str, environment: str = "production") -> GatewayProcess:
         """Start a gateway that trusts the organization, and register it."""
         process = GatewayProcess(self.folder / name, self.model_base_url, organization_key=private_key()).start()
+        self.register(name, process, environment)
+        return process
+
+    def register(self, name: str, process: GatewayProcess, environment: str = "production") -> None:
+        """Register a gateway that runs already."""
         self.processes[name] = process
         register_gateway(
             actor=SYSTEM,
@@ -52,7 +57,6 @@ class Fleet:
             address=process.address,
             deploy_token=process.token,
         )
-        return process
 
     def write_agent(self, slug: str = "greeter", **definition: Any) -> tuple[Agent, AgentVersion]:
         """Write an agent and publish its first version."""

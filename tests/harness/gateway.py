@@ -87,6 +87,11 @@ class GatewayProcess:
         return path.read_text() if path.exists() else ""
 
     @property
+    def running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """The process's id."""
         assert self._process is not None, "the gateway is not running"
