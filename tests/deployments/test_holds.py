@@ -152,13 +152,13 @@ def test_releasing_the_hold_leaves_what_runs(
 
 
 def test_cancelling_a_rollback_lifts_its_hold(
-    fleet: Fleet, staging: Environment, versions: tuple[AgentVersion, AgentVersion]
+    acme: Inhabited, fleet: Fleet, staging: Environment, versions: tuple[AgentVersion, AgentVersion]
 ) -> None:
     deploy(SYSTEM, staging, versions[0])
     deployment = deploy(SYSTEM, staging, versions[1])
-    commands.rollback(actor=SYSTEM, deployment=deployment, to=release_of(versions[0]))
+    commands.rollback(actor=acme.actor("approver"), deployment=deployment, to=release_of(versions[0]))
     assert fresh(deployment).held
-    commands.cancel(actor=SYSTEM, deployment=deployment)
+    commands.cancel(actor=acme.actor("approver"), deployment=deployment)
     assert not fresh(deployment).held
     assert fresh(deployment).release == release_of(versions[1])
 

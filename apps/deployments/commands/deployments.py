@@ -81,10 +81,13 @@ def rollback(*, actor: Actor, deployment: Deployment, to: Release, note: str = "
     """Point the deployment at an earlier release and hold it there, so that automation does not undo it.
 
     Raises:
-        Conflict: `to` never ran in this environment, or is what runs; the agent is deleted.
+        Conflict: `to` never ran in this environment, or is what runs; the agent is deleted; it is held and Studio
+            itself wants to change it.
         Invalid: the note is too long.
     """
     note = checked_note(note)
+    if deployment.held and actor.kind == "system":
+        raise Conflict(held_in_words(deployment))
     lock_alive(deployment.agent)
     if deployment.release_id == to.pk:
         raise Conflict(f"{to} is what runs in {deployment.environment.slug} already.")
@@ -117,7 +120,8 @@ def cancel(*, actor: Actor, deployment: Deployment, note: str = "") -> Rollout:
     """Take back a rollout that is under way: to what ran before it, or to nothing if it was the first.
 
     Raises:
-        Conflict: nothing is progressing, or what progresses is itself a cancellation.
+        Conflict: nothing is progressing, or what progresses is itself a cancellation; it is held and Studio itself
+            wants to change it.
         Invalid: the note is too long.
     """
     note = checked_note(note)
@@ -128,6 +132,8 @@ def cancel(*, actor: Actor, deployment: Deployment, note: str = "") -> Rollout:
         raise Conflict("What is under way takes a rollout back already. Deploy the version that you want.")
     if current.kind == Rollout.Kind.REDEPLOY:
         raise Conflict("What is under way sends again what ran before: there is nothing to go back to.")
+    if deployment.held and actor.kind == "system":
+        raise Conflict(held_in_words(deployment))
     if current.kind == Rollout.Kind.ROLLBACK:
         # The hold was there to keep this rollback, and there is nothing to keep.
         lift_hold(deployment)
