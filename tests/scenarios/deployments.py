@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.utils import timezone
+
 from apps.agents import commands as agents
 from apps.agents.definitions import Definition
 from apps.agents.models import AgentVersion
 from apps.core.actors import Actor
 from apps.deployments import commands
-from apps.deployments.models import Deployment
+from apps.deployments.models import Deployment, RolloutStep
+from apps.deployments.strategies.plans import Plan, default_steps, steps_from_text
 from apps.gateways.commands import register_gateway
 from apps.gateways.models import Environment
 from tests.harness.world import Inhabited
@@ -73,7 +76,8 @@ def _undeploy(world: Inhabited) -> Callable[[Actor], object]:
     return lambda actor: commands.undeploy(actor=actor, deployment=deployment)
 
 
-def _retry(world: Inhabited) -> Callable[[Actor], object]:
+def _register_silent() -> None:
+    """A gateway that never answers."""
     register_gateway(
         actor=_SYSTEM,
         environment=_staging(),
@@ -81,8 +85,54 @@ def _retry(world: Inhabited) -> Callable[[Actor], object]:
         address="http://127.0.0.1:9",
         deploy_token="a-token-that-opens-nothing",
     )
+
+
+def _retry(world: Inhabited) -> Callable[[Actor], object]:
+    _register_silent()
     deployment = _deployed()
     return lambda actor: commands.retry(actor=actor, deployment=deployment)
+
+
+def _stepwise(world: Inhabited) -> Deployment:
+    """A rollout in two waves, whose first one has begun and waits for a gateway that does not answer."""
+    _register_silent()
+    plan = Plan("waves", steps_from_text("1, 100 %", approval=True))
+    rollout = commands.deploy(actor=_SYSTEM, environment=_staging(), version=_version(), plan=plan)
+    return Deployment.objects.get(pk=rollout.deployment_id)
+
+
+def _approve(world: Inhabited) -> Callable[[Actor], object]:
+    deployment = _stepwise(world)
+    RolloutStep.objects.filter(index=0).update(placed_at=timezone.now())
+    return lambda actor: commands.approve(actor=actor, deployment=deployment)
+
+
+def _force(world: Inhabited) -> Callable[[Actor], object]:
+    deployment = _stepwise(world)
+    return lambda actor: commands.force(actor=actor, deployment=deployment)
+
+
+def _pause(world: Inhabited) -> Callable[[Actor], object]:
+    deployment = _stepwise(world)
+    return lambda actor: commands.pause(actor=actor, deployment=deployment, note="a public holiday")
+
+
+def _resume(world: Inhabited) -> Callable[[Actor], object]:
+    _pause(world)(_SYSTEM)
+    deployment = Deployment.objects.get()
+    return lambda actor: commands.resume(actor=actor, deployment=deployment)
+
+
+def _set_plan(world: Inhabited) -> Callable[[Actor], object]:
+    deployment = _deployed()
+    return lambda actor: commands.set_plan(
+        actor=actor, deployment=deployment, plan=Plan("canary", default_steps("canary"))
+    )
+
+
+def _set_rollout_policy(world: Inhabited) -> Callable[[Actor], object]:
+    plan = Plan("waves", default_steps("waves"))
+    return lambda actor: commands.set_rollout_policy(actor=actor, environment=_staging(), plan=plan)
 
 
 def _open_playground(world: Inhabited) -> Callable[[Actor], object]:
@@ -102,6 +152,12 @@ SCENARIOS: dict[str, Scenario] = {
     "deployment.cancel": _cancel,
     "deployment.undeploy": _undeploy,
     "deployment.retry": _retry,
+    "deployment.approve": _approve,
+    "deployment.force": _force,
+    "deployment.pause": _pause,
+    "deployment.resume": _resume,
+    "deployment.set-plan": _set_plan,
+    "environment.set-rollout-policy": _set_rollout_policy,
     "playground.open": _open_playground,
     "playground.close": _close_playground,
 }

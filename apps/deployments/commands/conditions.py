@@ -12,6 +12,7 @@ from contract.names import registration_name
 
 if TYPE_CHECKING:
     from apps.core.actors import Actor
+    from apps.deployments.strategies.plans import Plan
     from apps.gateways.models import Environment
 
 
@@ -78,3 +79,16 @@ def checked_note(note: str) -> str:
     if not all(character.isprintable() or character in "\n\t" for character in note):
         raise Invalid(fields={"note": ["The note holds a character that cannot be shown."]})
     return note
+
+
+def check_labels_exist(plan: Plan, environment: Environment) -> None:
+    """Refuse a plan that chooses by a label no gateway of the environment has: it is a typing error.
+
+    Raises:
+        Invalid: naming the label.
+    """
+    labels = [step.share.label for step in plan.steps if step.share.label is not None]
+    fleet = list(environment.gateways.values_list("labels", flat=True)) if labels else []
+    for name, value in labels:
+        if not any(each.get(name) == value for each in fleet):
+            raise Invalid(fields={"plan": [f"No gateway of {environment.slug} has the label {name}={value}."]})

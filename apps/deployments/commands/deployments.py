@@ -16,6 +16,7 @@ from apps.core.errors import Conflict
 from apps.core.live import hint
 from apps.deployments import rollouts
 from apps.deployments.commands.conditions import (
+    check_labels_exist,
     checked_note,
     deployment_for,
     held_in_words,
@@ -55,7 +56,7 @@ def deploy(
 
     Raises:
         Conflict: the agent is deleted, the version runs already, or the deployment is held.
-        Invalid: the version cannot be released, or the note is too long.
+        Invalid: the version cannot be released, the note is too long, or the plan names a label that no gateway has.
     """
     note = checked_note(note)
     agent = lock_alive(version.agent)
@@ -65,6 +66,8 @@ def deploy(
     if deployment.release_id == release.pk and not redeploy:
         raise Conflict(f"Version {version.number} of {agent} is what runs in {environment.slug} already.")
     kind = Rollout.Kind.REDEPLOY if rollouts.base_of(deployment) == release else Rollout.Kind.DEPLOY
+    if plan is not None:
+        check_labels_exist(plan, environment)
     plan = plan or rollouts.effective_plan(deployment, environment.pk)
     add_to_event(
         agent=agent.slug,

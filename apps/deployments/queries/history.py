@@ -33,7 +33,7 @@ def earlier_releases(deployment: Deployment) -> list[Release]:
 def current_rollout(deployment: Deployment) -> Rollout | None:
     """The rollout that is under way."""
     under_way = deployment.rollouts.filter(state=Rollout.State.PROGRESSING)
-    names = ("from_release__agent_version", "to_release__agent_version")
+    names = ("deployment__environment", "from_release__agent_version", "to_release__agent_version")
     return under_way.select_related(*names).first()
 
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Concat
 from django.utils import timezone
 
+from apps.deployments.models import Rollout, RolloutStep
+from apps.deployments.queries.progress import FAILING_AFTER, RolloutView, counted
+from apps.deployments.rollouts.fleets import begun_waves, gateways_of, placements_of
 from apps.gateways.models import Gateway, Placement
-from contract.kinds import WORKFLOW
+from contract.kinds import ROUTE, WORKFLOW
+from contract.names import canary_name, registration_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from apps.deployments.models import Deployment, DeploymentQuerySet
 
-Adjective = Literal["running", "progressing", "failing", "waiting", "removing", "undeployed"]
-ADJECTIVES: tuple[Adjective, ...] = ("running", "progressing", "failing", "waiting", "removing", "undeployed")
-# So many pushes or polls in a row failed that "progressing" would be a promise nobody can keep.
-FAILING_AFTER = 5
+Adjective = Literal["running", "progressing", "paused", "failing", "waiting", "removing", "undeployed"]
+ADJECTIVES: tuple[Adjective, ...] = get_args(Adjective)
 _FAILING = (
     Q(attempts__gte=FAILING_AFTER)
     | Q(gateway__consecutive_failures__gte=FAILING_AFTER)
@@ -36,7 +39,8 @@ class GatewayProgress:
     """Where one gateway stands.
 
     Attributes:
-        placement: None where nothing was ever wanted of it.
+        placement: of its release, or of its canary or route if only that is not as wanted; None where nothing was
+            ever wanted of it.
         status, reason: as `Placement` says them.
         confirmed: whether it was seen to hold what is wanted.
     """
@@ -78,9 +82,12 @@ class DeploymentStatus:
 
 def with_adjective(deployments: DeploymentQuerySet) -> QuerySet[Deployment]:
     """Annotate `adjective`, so that lists can be filtered and sorted by it in SQL. `statuses` says the same."""
+    name = OuterRef("registration")
+    workflows = Q(kind=WORKFLOW.name) & (Q(name=name) | Q(name=Concat(name, Value(canary_name("")))))
     here = Placement.objects.filter(
-        kind=WORKFLOW.name, name=OuterRef("registration"), gateway__environment=OuterRef("environment")
+        workflows | Q(kind=ROUTE.name, name=name), gateway__environment=OuterRef("environment")
     )
+    rollouts = Rollout.objects.filter(deployment=OuterRef("pk"), state=Rollout.State.PROGRESSING)
     serving = Gateway.objects.serving().filter(environment=OuterRef("environment"))
     unsettled, gone = Exists(here.unsettled()), Q(release=None)
     return deployments.annotate(
@@ -89,7 +96,8 @@ def with_adjective(deployments: DeploymentQuerySet) -> QuerySet[Deployment]:
             When(gone & Q(unsettled), then=Value("removing")),
             When(gone, then=Value("undeployed")),
             When(~Exists(serving), then=Value("waiting")),
-            When(unsettled, then=Value("progressing")),
+            When(Exists(rollouts.exclude(paused_at=None)), then=Value("paused")),
+            When(unsettled | Exists(rollouts), then=Value("progressing")),
             default=Value("running"),
             output_field=CharField(),
         )
@@ -97,19 +105,49 @@ def with_adjective(deployments: DeploymentQuerySet) -> QuerySet[Deployment]:
 
 
 def statuses(deployments: Iterable[Deployment]) -> dict[UUID, DeploymentStatus]:
-    """The status of each deployment, by primary key, in two queries."""
+    """The status of each deployment, by primary key, in three queries, and one more if waves are under way."""
     shown = list(deployments)
-    placements: dict[str, dict[UUID, Placement]] = defaultdict(dict)
-    names = [deployment.registration for deployment in shown]
-    for placement in Placement.objects.filter(kind=WORKFLOW.name, name__in=names).select_related("gateway"):
-        placements[placement.name][placement.gateway_id] = placement
+    placements: dict[str, list[Placement]] = defaultdict(list)
+    rows = placements_of([deployment.registration for deployment in shown]).select_related("gateway")
+    for placement in rows.order_by("-kind", "name"):
+        placements[registration_of(placement.name)].append(placement)
     gateways: dict[UUID, list[Gateway]] = defaultdict(list)
-    for gateway in Gateway.objects.filter(environment__in={deployment.environment_id for deployment in shown}):
+    environments = {deployment.environment_id for deployment in shown}
+    for gateway in Gateway.objects.filter(environment__in=environments).order_by("name"):
         gateways[gateway.environment_id].append(gateway)
+    under_way: dict[UUID, list[RolloutStep]] = defaultdict(list)
+    for step in _steps_under_way(shown):
+        under_way[step.rollout.deployment_id].append(step)
+    within = gateways_of(begun_waves(step for steps in under_way.values() for step in steps))
+    now = timezone.now()
     return {
-        deployment.pk: _status(deployment, gateways[deployment.environment_id], placements[deployment.registration])
+        deployment.pk: _status(
+            deployment,
+            gateways[deployment.environment_id],
+            placements[deployment.registration],
+            _Course(under_way[deployment.pk], within) if under_way[deployment.pk] else None,
+            now,
+        )
         for deployment in shown
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """The rollout that is under way, as rows that were read for many deployments at once."""
+
+    steps: Sequence[RolloutStep]
+    within: Mapping[UUID, frozenset[UUID]]
+
+    @property
+    def rollout(self) -> Rollout:
+        return self.steps[0].rollout
+
+
+def _steps_under_way(deployments: Sequence[Deployment]) -> QuerySet[RolloutStep]:
+    steps = RolloutStep.objects.filter(rollout__deployment__in=deployments, rollout__state=Rollout.State.PROGRESSING)
+    names = ("rollout__deployment__environment", "rollout__from_release", "rollout__to_release")
+    return steps.select_related(*names).order_by("rollout", "index")
 
 
 def status_of(deployment: Deployment) -> DeploymentStatus:
@@ -117,28 +155,45 @@ def status_of(deployment: Deployment) -> DeploymentStatus:
     return statuses([deployment])[deployment.pk]
 
 
-def _status(deployment: Deployment, gateways: list[Gateway], placements: dict[UUID, Placement]) -> DeploymentStatus:
+def _status(
+    deployment: Deployment,
+    gateways: list[Gateway],
+    placements: list[Placement],
+    course: _Course | None,
+    now: datetime,
+) -> DeploymentStatus:
+    held: dict[UUID, list[Placement]] = defaultdict(list)
+    for placement in placements:
+        held[placement.gateway_id].append(placement)
     progress = tuple(
-        _progress(gateway, placements.get(gateway.pk), wanted=deployment.release_id is not None)
+        _progress(gateway, held[gateway.pk], wanted=deployment.release_id is not None, now=now)
         for gateway in gateways
         # A gateway on its way out counts only as long as something has to be taken away from it.
-        if gateway.leaving_at is None or gateway.pk in placements
+        if gateway.leaving_at is None or held[gateway.pk]
     )
     # Where nothing runs, a gateway that never held it has no part in it.
     if deployment.release_id is None:
         progress = tuple(each for each in progress if each.placement is not None)
-    adjective = _adjective(deployment, gateways, progress)
-    return DeploymentStatus(adjective, _reason(deployment, adjective, progress), progress)
+    adjective = _adjective(deployment, gateways, progress, course.rollout if course is not None else None)
+    reason = _reason(deployment, adjective, progress)
+    if course is not None and adjective in ("progressing", "paused", "failing"):
+        view = RolloutView(course.rollout, course.steps, gateways, placements, course.within, now)
+        if view.watched:
+            reason = "; ".join([view.summary, *_named(progress)])
+    return DeploymentStatus(adjective, reason, progress)
 
 
-def _progress(gateway: Gateway, placement: Placement | None, *, wanted: bool) -> GatewayProgress:
-    if placement is None:
+def _progress(gateway: Gateway, placements: Sequence[Placement], *, wanted: bool, now: datetime) -> GatewayProgress:
+    if not placements:
         status = "progressing" if wanted else "removed"
         return GatewayProgress(gateway, None, status, "waits for its turn" if wanted else "never held it", not wanted)
-    return GatewayProgress(gateway, placement, placement.status, placement.reason(timezone.now()), placement.settled)
+    told = next((each for each in placements if not each.settled), placements[0])
+    return GatewayProgress(gateway, told, told.status, told.reason(now), told.settled)
 
 
-def _adjective(deployment: Deployment, gateways: list[Gateway], progress: Sequence[GatewayProgress]) -> Adjective:
+def _adjective(
+    deployment: Deployment, gateways: list[Gateway], progress: Sequence[GatewayProgress], rollout: Rollout | None
+) -> Adjective:
     unsettled = [each for each in progress if not each.confirmed]
     if any(_fails(each) for each in unsettled):
         return "failing"
@@ -146,6 +201,8 @@ def _adjective(deployment: Deployment, gateways: list[Gateway], progress: Sequen
         return "removing" if unsettled else "undeployed"
     if not any(gateway.leaving_at is None for gateway in gateways):
         return "waiting"
+    if rollout is not None:
+        return "paused" if rollout.paused else "progressing"
     return "progressing" if unsettled else "running"
 
 
@@ -168,9 +225,9 @@ def _reason(deployment: Deployment, adjective: Adjective, progress: Sequence[Gat
         case "waiting":
             return f"{version} waits for a gateway in {deployment.environment.slug}; register one"
         case "running":
-            return f"{version} on {_count(total)}"
+            return f"{version} on {counted(total)}"
     done = f"acknowledged {version}" if version else "removed it"
-    return "; ".join([f"{confirmed} of {_count(total)} {done}", *_named(progress)])
+    return "; ".join([f"{confirmed} of {counted(total)} {done}", *_named(progress)])
 
 
 def _named(progress: Sequence[GatewayProgress]) -> list[str]:
@@ -188,7 +245,3 @@ def _why(progress: GatewayProgress) -> str:
     if gateway.reachable or gateway.status == Gateway.Status.PENDING or gateway.status_reason in progress.reason:
         return progress.reason
     return f"{progress.reason} ({gateway.status}: {gateway.status_reason})"
-
-
-def _count(gateways: int) -> str:
-    return f"{gateways} gateway" if gateways == 1 else f"{gateways} gateways"

@@ -76,9 +76,9 @@ def base_of(deployment: Deployment) -> Release | None:
     return deployment.release if everywhere else current.from_release
 
 
-def effective_plan(deployment: Deployment, environment: UUID) -> Plan:
+def effective_plan(deployment: Deployment | None, environment: UUID) -> Plan:
     """How a change of a deployment reaches the gateways, unless the change itself says so."""
-    if deployment.plan is not None:
+    if deployment is not None and deployment.plan is not None:
         return Plan.from_json(deployment.plan)
     policy = RolloutPolicy.objects.filter(environment=environment).first()
     return Plan.from_json(policy.plan) if policy is not None else ALL_AT_ONCE

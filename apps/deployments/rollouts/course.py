@@ -134,7 +134,7 @@ def step_on(rollout: Rollout) -> Ahead:
         fleet = Fleet.read(rollout, steps)
         ahead = look_ahead(fleet, now)
         if ahead.move in (None, "fall-back"):
-            if ahead.until is not None:
+            if ahead.move is not None or ahead.until is not None:
                 due.lower(ahead.until)
             return ahead
         _take(ahead, fleet, now)
@@ -155,6 +155,9 @@ def _take(ahead: Ahead, fleet: Fleet, now: datetime) -> None:
             fleet.place(fleet.wishes())
         case "placed":
             step.placed_at = now
+            if step.everywhere:
+                # For the history: whom it concerns is not asked of these rows.
+                step.gateways.set(Gateway.objects.filter(pk__in=fleet.concerned(step)))
         case "judge":
             verdict = verdict_on(fleet.rollout, step)
             step.judged_at, step.verdict = now, verdict.to_json() if verdict is not None else None

@@ -18,7 +18,7 @@ from contract.names import canary_name
 from contract.routes import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from uuid import UUID
 
     from apps.gateways.models.placements import PlacementQuerySet
@@ -51,7 +51,7 @@ class Fleet:
 
     @classmethod
     def read(cls, rollout: Rollout, steps: Sequence[RolloutStep]) -> Fleet:
-        """Read it. Two queries, and one more for waves."""
+        """Read it. Two queries, and one more for waves that have begun."""
         deployment = rollout.deployment
         gateways = Gateway.objects.serving().filter(environment=deployment.environment_id).order_by("name")
         rows = gateways.values_list("pk", "name", "labels")
@@ -59,8 +59,8 @@ class Fleet:
             rollout,
             tuple(steps),
             tuple(Member(pk, name, labels) for pk, name, labels in rows),
-            standings(deployment),
-            _within(steps),
+            standings(deployment.registration, placements_of([deployment.registration])),
+            gateways_of(begun_waves(steps)),
         )
 
     @property
@@ -145,15 +145,15 @@ class Fleet:
         self.place([Wish(WORKFLOW.name, name, digest, tuple(self.concerned(step)))], force=True)
 
 
-def standings(deployment: Deployment) -> dict[UUID, Standing]:
-    """What is wanted and held of a deployment, by gateway; those of which nothing was ever wanted are missing."""
+def standings(registration: str, placements: Iterable[Placement]) -> dict[UUID, Standing]:
+    """What is wanted and held of a registration, by gateway; those of which nothing was ever wanted are missing."""
     found: dict[UUID, Standing] = {}
-    for row in _placements(deployment.registration):
+    for row in placements:
         held = Held(row.desired_digest, row.settled)
         standing = found.get(row.gateway_id, Standing())
         if row.kind == ROUTE.name:
             standing = replace(standing, route=held)
-        elif row.name == deployment.registration:
+        elif row.name == registration:
             standing = replace(standing, release=held)
         else:
             standing = replace(standing, canary=held)
@@ -163,23 +163,29 @@ def standings(deployment: Deployment) -> dict[UUID, Standing]:
 
 def unsettled(deployment: Deployment) -> list[Placement]:
     """The deployment's placements that are not as wanted, those of its canary and its route included."""
-    rows = _placements(deployment.registration).unsettled().select_related("gateway")
+    rows = placements_of([deployment.registration]).unsettled().select_related("gateway")
     return list(rows.order_by("gateway__name", "kind", "name"))
 
 
-def _placements(registration: str) -> PlacementQuerySet:
-    workflows = Q(kind=WORKFLOW.name, name__in=(registration, canary_name(registration)))
-    return Placement.objects.filter(workflows | Q(kind=ROUTE.name, name=registration))
+def placements_of(registrations: Collection[str]) -> PlacementQuerySet:
+    """Everything that makes up registrations on gateways: their releases, their canaries and their routes."""
+    workflows = Q(kind=WORKFLOW.name, name__in=[*registrations, *map(canary_name, registrations)])
+    return Placement.objects.filter(workflows | Q(kind=ROUTE.name, name__in=list(registrations)))
 
 
-def _within(steps: Sequence[RolloutStep]) -> dict[UUID, frozenset[UUID]]:
-    waves = [step.pk for step in steps if step.started_at is not None and not step.everywhere]
-    found: dict[UUID, set[UUID]] = {wave: set() for wave in waves}
-    if waves:
-        rows = RolloutStep.gateways.through._default_manager.filter(rolloutstep__in=waves)
+def gateways_of(steps: Iterable[RolloutStep]) -> dict[UUID, frozenset[UUID]]:
+    """The gateways that were written down for steps. One query, and none for no steps."""
+    found: dict[UUID, set[UUID]] = {step.pk: set() for step in steps}
+    if found:
+        rows = RolloutStep.gateways.through._default_manager.filter(rolloutstep__in=list(found))
         for step, gateway in rows.values_list("rolloutstep_id", "gateway_id"):
             found[step].add(gateway)
     return {step: frozenset(gateways) for step, gateways in found.items()}
+
+
+def begun_waves(steps: Iterable[RolloutStep]) -> list[RolloutStep]:
+    """The steps whose gateways were fixed when they began."""
+    return [step for step in steps if step.started_at is not None and not step.everywhere]
 
 
 def _digest(release: Release | None) -> str:

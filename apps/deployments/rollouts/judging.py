@@ -23,17 +23,20 @@ BEFORE = timedelta(hours=1)
 JUDGE_EVERY = timedelta(seconds=2)
 
 
-def compare(rollout: Rollout, since: datetime, minimum: int = 1) -> tuple[ReleaseFigures | None, ReleaseFigures | None]:
-    """The figures of the old and the new release since a moment; None where there is no such release.
+def compare(
+    rollout: Rollout, since: datetime, *, until: datetime | None = None, minimum: int = 1
+) -> tuple[ReleaseFigures | None, ReleaseFigures | None]:
+    """The figures of the old and the new release over a span; None where there is no such release.
 
     Args:
+        until: None: until now.
         minimum: of the old release; with fewer, its hour before counts too.
     """
     prices = present_prices()
-    old = _figures(rollout, rollout.from_release, since, prices)
+    old = _figures(rollout, rollout.from_release, since, until, prices)
     if old is not None and old.executions < minimum:
-        old = _figures(rollout, rollout.from_release, since - BEFORE, prices)
-    return old, _figures(rollout, rollout.to_release, since, prices)
+        old = _figures(rollout, rollout.from_release, since - BEFORE, until, prices)
+    return old, _figures(rollout, rollout.to_release, since, until, prices)
 
 
 def verdict_on(rollout: Rollout, step: RolloutStep) -> Verdict | None:
@@ -41,12 +44,12 @@ def verdict_on(rollout: Rollout, step: RolloutStep) -> Verdict | None:
     gate = Plan.from_json(rollout.plan).gate
     if gate is None or step.watched_since is None or rollout.to_release is None:
         return None
-    old, new = compare(rollout, step.watched_since, gate.minimum_executions)
+    old, new = compare(rollout, step.watched_since, minimum=gate.minimum_executions)
     return judge(gate, new=new or ReleaseFigures(), old=old if old is not None and old.executions else None)
 
 
 def _figures(
-    rollout: Rollout, release: Release | None, since: datetime, prices: Mapping[str, Price]
+    rollout: Rollout, release: Release | None, since: datetime, until: datetime | None, prices: Mapping[str, Price]
 ) -> ReleaseFigures | None:
     if release is None:
         return None
@@ -55,5 +58,6 @@ def _figures(
         environment=rollout.deployment.environment,
         release_digest=release.digest,
         since=since,
+        until=until,
         pricing=pricing_of(profiles_of(bytes(release.body)), prices),
     )
