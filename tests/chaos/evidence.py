@@ -47,9 +47,8 @@ def unsettled(tenants: Sequence[Tenant]) -> list[str]:
     wanted: list[tuple[Replica, list[Row]]] = []
     for tenant in tenants:
         rows = patiently(tenant.schema, lambda: _rows())
-        problems += [
-            f"{row.gateway}: {row.kind} {row.name} is not confirmed" for row in rows if row.desired != row.observed
-        ]
+        if any(row.desired != row.observed for row in rows):
+            problems += patiently(tenant.schema, _waiting)
         wanted += [(replica, [row for row in rows if row.gateway == replica.name]) for replica in tenant.replicas]
     if problems:
         return problems
@@ -73,6 +72,12 @@ def _compare(wanted: tuple[Replica, list[Row]]) -> list[str]:
     if state is None:
         return [f"{replica.name} does not answer"]
     return checks.unsettled(replica.name, rows, state.items or [])
+
+
+def _waiting() -> list[str]:
+    """What is not confirmed, and what Studio tells people about it."""
+    waiting = Placement.objects.unsettled().select_related("gateway")
+    return [f"{each.gateway}: {each.kind} {each.name}: {each.reason()} ({each.attempts} attempts)" for each in waiting]
 
 
 def _rows() -> list[Row]:

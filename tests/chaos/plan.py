@@ -113,7 +113,7 @@ _ACTS = (
 _STRATEGIES = (Strategy.ALL_AT_ONCE, Strategy.ALL_AT_ONCE, Strategy.WAVES, Strategy.CANARY)
 _ROUND_S = 2.0
 _WISHES_A_TENANT = (3, 6)
-_MOST_STRIKES = 3
+_MOST_STRIKES = 4
 
 
 def make_plan(seed: int, *, kills: int, tenants: int) -> list[Round]:

@@ -37,7 +37,8 @@ class Sighting:
         life: of the gateway's store during the whole call.
         began: in seconds since 1970.
         floor: the generation that the database had recorded as confirmed before the call began; 0 for none.
-        seen: digest of the release that is served, `ACCEPTED` for a key that opens, `GONE` for neither.
+        seen: digest of the release that is served, `ACCEPTED` for a key that opens, `GONE` for neither; or a status
+            that no caller should get.
     """
 
     gateway: str
@@ -105,6 +106,7 @@ class Prober:
         key = tenant.probe_keys[replica.environment]
         for agent in AGENTS:
             self._call(replica, WORKFLOW.name, registration_name(agent, replica.environment), key)
+        self._call(replica, API_KEY.name, key.id, key)
         keys = [name for (environment, name) in list(tenant.ledger.keys) if environment == replica.environment]
         known = [name for name in keys if name in tenant.texts]
         if known:
@@ -126,10 +128,13 @@ class Prober:
 
 def _meaning(kind: str, answer: httpx.Response) -> str | None:
     """What an answer says about the thing asked for; None if nothing."""
+    status = answer.status_code
     if kind == API_KEY.name:
-        return {200: ACCEPTED, 401: GONE}.get(answer.status_code)
-    if answer.status_code == 200:
+        return {200: ACCEPTED, 401: GONE}.get(status, f"status {status}")
+    if status == 401:
+        # About the prober's own key, which a wiped gateway does not know yet; it is looked at for itself.
+        return None
+    if status == 200:
         release: str = answer.json()["release"]
         return release
-    # 401 is about the prober's own key, which a wiped gateway does not know yet.
-    return GONE if answer.status_code == 404 else None
+    return GONE if status == 404 else f"status {status}"

@@ -193,7 +193,7 @@ class Run:
         now = time.monotonic()
         took = [now - death for death in deaths]
         self.report.recoveries_s += took
-        say(f"{what}: recovered" + (f" {max(took):.1f} s after the first death" if took else ""))
+        say(f"{what}: recovered" + (f" {max(took):.1f} s after the first" if took else ""))
         return True
 
     def _finish(self, what: str) -> bool:
