@@ -59,8 +59,8 @@ ROLES: dict[str, Role] = {
         ),
         Role(
             "approver",
-            "Reads everything; deploys to and rolls back in every environment.",
-            ("*.view", "playground.*"),
+            "Reads everything; deploys to, rolls back in and stops what runs in every environment.",
+            ("*.view", "playground.*", "stop.*"),
             on_environments={"*": _DELIVERY},
         ),
         Role("viewer", "Reads everything, changes nothing.", ("*.view",)),

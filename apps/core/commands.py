@@ -68,12 +68,14 @@ class CommandSpec:
     Attributes:
         action: its name in decisions and in the log, `{resource type}.{verb}`.
         on: the keyword that holds the row which is locked and decided upon; None decides on the collection.
+        locks: whether that row is locked before the body runs; where not, the body says what is locked instead.
         open: strangers may call it; `why` says for what reason.
         function: the undecorated body.
     """
 
     action: str
     on: str | None
+    locks: bool
     open: bool
     why: str
     function: Callable[..., Any]
@@ -126,13 +128,14 @@ def command(
     action: str,
     *,
     on: str | None = None,
+    locks: bool = True,
     open: bool = False,  # noqa: A002
     why: str = "",
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function as the door to one kind of change.
 
     The function takes keyword-only arguments, `actor` first, and returns what it changed. The row named by `on` is
-    handed to it freshly read and locked.
+    handed to it freshly read and locked; with `locks=False` only read, for a body that has to lock others before it.
 
     Raises (when the command is called):
         NotFound: the `on` row is gone.
@@ -149,7 +152,7 @@ def command(
             raise ImproperlyConfigured(f"{action}: a command open to strangers says why.")
         if action in registry and registry[action].function.__qualname__ != function.__qualname__:
             raise ImproperlyConfigured(f"{action}: registered twice.")
-        spec = CommandSpec(action, on, open, why, function)
+        spec = CommandSpec(action, on, locks, open, why, function)
         registry[action] = spec
 
         @wraps(function)
@@ -318,14 +321,17 @@ def _step(spec: CommandSpec, kwargs: dict[str, Any], door: _Door) -> Any:
 
 
 def _lock(spec: CommandSpec, kwargs: dict[str, Any]) -> Model | None:
-    """Re-read the row acted upon `FOR UPDATE`: what the caller holds may be a page's age old."""
+    """Re-read the row acted upon, as a rule `FOR UPDATE`: what the caller holds may be a page's age old."""
     if spec.on is None:
         return None
     stale: Model = kwargs[spec.on]
-    for name in getattr(stale, "locked_under", ()):
-        above: Any = stale._meta.get_field(name)
-        _row_for_update(above.related_model, getattr(stale, above.attname))
-    fresh = _row_for_update(type(stale), stale.pk)
+    if spec.locks:
+        for name in getattr(stale, "locked_under", ()):
+            above: Any = stale._meta.get_field(name)
+            _row_for_update(above.related_model, getattr(stale, above.attname))
+        fresh = _row_for_update(type(stale), stale.pk)
+    else:
+        fresh = type(stale)._base_manager.filter(pk=stale.pk).first()
     if fresh is None:
         raise NotFound(f"{stale} no longer exists.")
     kwargs[spec.on] = fresh

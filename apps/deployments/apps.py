@@ -8,9 +8,18 @@ class DeploymentsConfig(AppConfig):
     label = "deployments"
 
     def ready(self) -> None:
+        from apps.agents.ports import hand_over_guards
         from apps.deployments import hooks, kinds
+        from apps.deployments.stops.course import follow_stops
+        from apps.deployments.stops.coverage import why_not_own_more
+        from apps.deployments.stops.kind import STOP, live_stops
         from apps.gateways.kinds import register
+        from apps.gateways.observers import after_change
+        from apps.gateways.placements import desired_sources
 
-        for kind in (kinds.WORKFLOW, kinds.ROUTE):
+        for kind in (kinds.WORKFLOW, kinds.ROUTE, STOP):
             register(kind)
+        desired_sources.append(live_stops)
+        after_change.append(follow_stops)
+        hand_over_guards.append(why_not_own_more)
         hooks.register()

@@ -65,6 +65,13 @@ _PHRASES = {
     "rollout.pause": "paused",
     "rollout.succeeded": "finished",
     "signing-key.create": "made the signing key",
+    "stop.adopt": "took over from a gateway:",
+    "stop.agent": "stopped the agent",
+    "stop.author": "stopped everything of",
+    "stop.confirm": "had every gateway's receipt for:",
+    "stop.lift": "lifted:",
+    "stop.release": "stopped the release",
+    "stop.retry": "retried:",
     "user.change-role": "changed the role of",
     "user.create": "added",
     "user.deactivate": "deactivated",
@@ -89,6 +96,7 @@ _ICONS = {
     "organization": "building",
     "playground": "message",
     "rollout": "rocket",
+    "stop": "hand-stop",
     "user": "user",
 }
 

@@ -26,6 +26,7 @@ from apps.deployments.commands.conditions import (
 )
 from apps.deployments.models import Deployment, Release, Rollout
 from apps.deployments.releases import release_of
+from apps.deployments.stops.coverage import refuse_stopped, refuse_stopped_release
 from apps.gateways import placements
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ def deploy(
         plan: how it reaches the gateways; None: as the deployment does it, or else the environment.
 
     Raises:
-        Conflict: the agent is deleted, the version runs already, or the deployment is held.
+        Conflict: the agent is deleted, the version runs already, the deployment is held, or a stop covers it.
         Invalid: the version cannot be released, the note is too long, or the plan names a label that no gateway has.
     """
     note = checked_note(note)
     agent = lock_alive(version.agent)
     release = release_of(version)
+    refuse_stopped(agent, environment, release)
     deployment = deployment_for(agent, environment)
     pass_hold(deployment, actor, release_hold=release_hold)
     if deployment.release_id == release.pk and not redeploy:
@@ -84,8 +86,8 @@ def rollback(*, actor: Actor, deployment: Deployment, to: Release, note: str = "
     """Point the deployment at an earlier release and hold it there, so that automation does not undo it.
 
     Raises:
-        Conflict: `to` never ran in this environment, or is what runs; the agent is deleted; it is held and Studio
-            itself wants to change it.
+        Conflict: `to` never ran in this environment, is what runs, or is stopped itself; the agent is deleted; it is held
+            and Studio itself wants to change it.
         Invalid: the note is too long.
     """
     note = checked_note(note)
@@ -96,6 +98,7 @@ def rollback(*, actor: Actor, deployment: Deployment, to: Release, note: str = "
         raise Conflict(f"{to} is what runs in {deployment.environment.slug} already.")
     if not deployment.rollouts.filter(to_release=to).exists():
         raise Conflict(f"{to} never ran in {deployment.environment.slug}; deploy it instead.")
+    refuse_stopped_release(to, deployment.environment)
     before = deployment.release
     deployment.held_since, deployment.held_by = timezone.now(), actor.label
     deployment.hold_reason = f"rolled back {f'from version {before.number} ' if before else ''}to version {to.number}"

@@ -14,6 +14,7 @@ from apps.deployments.models.deployments import (
 from apps.deployments.models.playgrounds import Playground
 from apps.deployments.models.releases import Release
 from apps.deployments.models.rollouts import Rollout, RolloutStep
+from apps.deployments.models.stops import Stop, StopQuerySet, StopReceipt
 
 __all__ = [
     "LABEL_MAX_LENGTH",
@@ -25,4 +26,7 @@ __all__ = [
     "Rollout",
     "RolloutPolicy",
     "RolloutStep",
+    "Stop",
+    "StopQuerySet",
+    "StopReceipt",
 ]
