@@ -7,6 +7,7 @@ opens a network connection. Messages name the field and the rule, and never repe
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from contract.canonical import canonical_json
@@ -23,6 +24,12 @@ _LOCAL_REFERENCE = "#/$defs/"
 _FOREIGN_KEYWORDS = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$recursiveRef")
 
 
+_SOUND_MAX = 4_096
+_sound: set[bytes] = set()
+"""SHA-256 of schemas that have passed `check_schema`. The check is most of what reading a release costs, and the
+releases of an agent mostly share their schemas."""
+
+
 class Violation(NamedTuple):
     """Why a value does not fit a schema."""
 
@@ -36,16 +43,26 @@ def check_schema(schema: Schema, path: str = "") -> Schema:
     Raises:
         ContractError: it is no JSON Schema, is too large, or refers outside itself.
     """
+    canonical = canonical_json(schema)
+    if len(canonical) > SCHEMA_MAX_BYTES:
+        raise ContractError(f"the schema has more than {SCHEMA_MAX_BYTES} bytes", path)
+    fingerprint = sha256(canonical).digest()
+    if fingerprint not in _sound:
+        _check(schema, path)
+        if len(_sound) >= _SOUND_MAX:
+            _sound.clear()
+        _sound.add(fingerprint)
+    return schema
+
+
+def _check(schema: Schema, path: str) -> None:
     from jsonschema import Draft202012Validator, SchemaError
 
-    if len(canonical_json(schema)) > SCHEMA_MAX_BYTES:
-        raise ContractError(f"the schema has more than {SCHEMA_MAX_BYTES} bytes", path)
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise ContractError(f"not a JSON Schema: {error.message[:300]}", path + _suffix(error.absolute_path)) from None
     _check_keywords(schema, schema, path)
-    return schema
 
 
 def compile_schema(schema: Schema) -> Validator:
