@@ -103,6 +103,8 @@ def _load() -> _Loaded:
     async_local = importlib.import_module("kailash.runtime.async_local")
     nexus_package = importlib.import_module("nexus")
     graph = importlib.import_module("gateway_service.nodes.graph")
+    # Not needed here, but by the nodes: this thread is the place where importing holds up nobody.
+    importlib.import_module("aiohttp")
     runtime = async_local.AsyncLocalRuntime(
         max_concurrent_nodes=_MAX_CONCURRENT_NODES, thread_pool_size=_THREADS, execution_timeout=0
     )

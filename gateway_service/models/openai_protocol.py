@@ -2,6 +2,9 @@
 
 A failing model is never quoted: provider errors may repeat the prompt. What the caller learns is that the model failed
 and with which HTTP status; the provider's own words stay out of answers and logs.
+
+aiohttp would be half of what a start imports, so it is imported here where it is used: the thread that loads Nexus,
+without which no node runs, has brought it in before.
 """
 
 from __future__ import annotations
@@ -11,8 +14,6 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
 from contract.canonical import MAX_SAFE_INTEGER
 from contract.errors import ErrorCode
 from gateway_service.errors import GatewayError
@@ -20,6 +21,8 @@ from gateway_service.models.messages import Answer, ChatRequest, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    import aiohttp
 
     from gateway_service.settings import ModelProfile
 
@@ -44,17 +47,12 @@ class ModelClient:
 
     def __init__(self, profiles: Mapping[str, ModelProfile]) -> None:
         self._profiles = profiles
-        # No total time-out here: the execution's own ends the call. No cookies: nothing of one call reaches another.
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=30),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=_LINE_MAX_BYTES,
-        )
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close idle connections."""
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def chat(self, request: ChatRequest, emit: Emit | None = None) -> Answer:
         """Ask once; with `emit`, hand over the text piece by piece while it arrives.
@@ -62,9 +60,13 @@ class ModelClient:
         Raises:
             ModelFailed: no usable answer.
         """
+        import aiohttp
+
         profile = self._profiles.get(request.profile)
         if profile is None:
             raise ModelFailed(f"this gateway has no model profile {request.profile!r}")
+        if self._session is None:
+            self._session = self._open_session()
         body = _body(profile, request, stream=emit is not None)
         headers = {"Authorization": f"Bearer {profile.api_key}"} if profile.api_key else {}
         url = f"{profile.base_url}/chat/completions"
@@ -81,6 +83,17 @@ class ModelClient:
             raise ModelFailed("the model could not be reached") from None
         except (aiohttp.ClientError, ValueError):
             raise ModelFailed("the connection to the model broke, or its answer was malformed") from None
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        # No total time-out here: the execution's own ends the call. No cookies: nothing of one call reaches another.
+        return aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_LINE_MAX_BYTES,
+        )
 
 
 def _body(profile: ModelProfile, request: ChatRequest, *, stream: bool) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class ExecutionLog:
         self._since_prune = _PRUNE_EVERY
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._work_to_do = threading.Event()
         self._thread = threading.Thread(target=self._write_until_closed, name="execution-log", daemon=True)
         self._thread.start()
 
@@ -98,6 +99,7 @@ class ExecutionLog:
             # The disk has refused for long. Serving goes on; the newest facts are worth more than the oldest.
             self._pending.popleft()
         self._pending.append(execution)
+        self._work_to_do.set()
 
     def page(self, after: int, limit: int) -> ExecutionPage:
         """The records after a position, oldest first, including all that was recorded before this call."""
@@ -112,18 +114,23 @@ class ExecutionLog:
     def close(self) -> None:
         """Write what is pending, and close."""
         self._closing.set()
+        self._work_to_do.set()
         self._thread.join()
         self._connection.close()
 
     def _write_until_closed(self) -> None:
         closing = False
         while not closing:
+            # A gateway that nobody calls should cost nothing; one that is called much should write seldom.
+            self._work_to_do.wait()
             closing = self._closing.wait(_WRITE_EVERY_S)
+            self._work_to_do.clear()
             try:
                 with self._lock:
                     self._write()
             except sqlite3.Error as error:
                 # A full or failing disk must not end the thread: the records wait, and the next round tries again.
+                self._work_to_do.set()
                 _log.error("execution log: %d records wait, because the disk refused: %s", len(self._pending), error)
 
     def _write(self) -> None:

@@ -37,9 +37,9 @@ def test_a_failing_model_is_reported_without_its_words(
     studio: Studio, name: str, call: Any, model: ModelServer, gateway: GatewayProcess,
     reply: Reply, status: int, code: str,
 ) -> None:  # fmt: skip
-    studio.place(name, agent_release(limits=Limits(timeout_s=0.5)))
-    model.says("warm")
-    call()
+    studio.place(name, agent_release(), 1)
+    assert call().status_code == 200, "now everything is loaded that takes its time"
+    studio.place(name, agent_release(limits=Limits(timeout_s=0.5)), 2)
     model.reply = lambda _: reply
     answer = call({"message": "my secret prompt"})
     assert (answer.status_code, error_of(answer)["code"]) == (status, code)

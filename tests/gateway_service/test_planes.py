@@ -24,10 +24,26 @@ MakeGateway = Callable[..., GatewayProcess]
 
 def test_a_start_is_cheap_and_nexus_is_loaded_once_there_is_something_to_run(fresh_gateway: MakeGateway) -> None:
     gateway = fresh_gateway().start()
-    assert _processor_seconds(gateway.pid) < 2, "it takes about 0.7 s; Nexus would add one to three"
+    assert _processor_seconds(gateway.pid) < 2, "it takes about 0.4 s; Nexus would add one to three"
     assert "nexus is loaded" not in gateway.log
     gateway.admin().place(AGENT, agent_release())
     wait_until(lambda: "nexus is loaded" in gateway.log)
+
+
+def test_a_cold_gateway_loads_nexus_with_its_first_execution(fresh_gateway: MakeGateway) -> None:
+    gateway = fresh_gateway(GATEWAY_WARM="0").start()
+    studio = gateway.admin()
+    studio.place(AGENT, agent_release())
+    key = studio.issue()
+    with gateway.caller(key) as client:
+        assert client.get(f"/workflows/{AGENT}").status_code == 200
+    assert _maps(gateway.pid, "aiohttp") == [], "neither Nexus nor the client of models"
+    gateway.kill()
+    gateway.start()
+    assert _maps(gateway.pid, "aiohttp") == []
+    assert gateway.ask(key).status_code == 200
+    assert "nexus is loaded" in gateway.log
+    assert _maps(gateway.pid, "aiohttp") != []
 
 
 def test_the_gateways_environment_cannot_import_django() -> None:
@@ -67,6 +83,12 @@ def _processor_seconds(pid: int) -> float:
     """What the process has used until now; unlike time on the wall, the same on a busy machine."""
     columns = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(columns[11]) + int(columns[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _maps(pid: int, library: str) -> list[str]:
+    """The compiled modules of a library that the process has loaded."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [line for line in lines if f"/site-packages/{library}/" in line]
 
 
 def _tcp_connections(pid: int) -> list[tuple[int, int]]:

@@ -36,6 +36,7 @@ MakeGateway = Callable[..., GatewayProcess]
         ({"GATEWAY_MODEL_NAME": ""}, "GATEWAY_MODEL_NAME is not set"),
         ({"GATEWAY_MODEL_PROFILES": "/nothing.toml"}, "GATEWAY_MODEL_PROFILES names a file that cannot be read"),
         ({"GATEWAY_LOG_LEVEL": "loud"}, "GATEWAY_LOG_LEVEL must be one of"),
+        ({"GATEWAY_WARM": "lukewarm"}, "GATEWAY_WARM must be one of 0, 1"),
         ({"GATEWAY_MAX_CONCURRENT": "0"}, "GATEWAY_MAX_CONCURRENT must be a whole number"),
     ],
 )
