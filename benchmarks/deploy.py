@@ -157,7 +157,9 @@ class Floor:
         self._generation = 0
         self._rows = Placement.objects.of(WORKFLOW.name, _NAME)
         self._runner = asyncio.Runner()
-        self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=None), timeout=60)
+        # A gateway closes connections that idle for 5 s; one of those would be an error and no measurement.
+        limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
+        self._client = httpx.AsyncClient(limits=limits, timeout=60)
 
     def __enter__(self) -> Self:
         leased = {"observed_digest": "", "desired_digest": "", "lease_until": _far(), "desired_generation": 0}

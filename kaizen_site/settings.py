@@ -188,6 +188,10 @@ CELERY_BEAT_SCHEDULE = {
 KAIZEN_EXECUTION_RETENTION_DAYS = env.int("KAIZEN_EXECUTION_RETENTION_DAYS", default=30)
 if KAIZEN_EXECUTION_RETENTION_DAYS < 1:
     raise ImproperlyConfigured("KAIZEN_EXECUTION_RETENTION_DAYS must be at least 1.")
+# Seconds after which a push or poll of a process that died is done again by another one; living ones renew theirs.
+KAIZEN_PUSH_LEASE_S = env.float("KAIZEN_PUSH_LEASE_S", default=5.0)
+if not 1 <= KAIZEN_PUSH_LEASE_S <= 60:
+    raise ImproperlyConfigured("KAIZEN_PUSH_LEASE_S must be from 1 to 60.")
 
 # HTTP ---------------------------------------------------------------------------------------------------------------
 ASGI_APPLICATION = "kaizen_site.asgi.application"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.db import connection, connections
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import Model
 
 _LONGEST_LIFE_S = 900
 _WAIT_S = 10
@@ -28,3 +35,23 @@ def let_go() -> None:
     """Give this thread's connection back to the pool before waiting for something else; without a pool, do nothing."""
     if "pool" in connection.settings_dict["OPTIONS"] and not connection.in_atomic_block:
         connection.close()
+
+
+def save_rows(rows: Sequence[Model], fields: Sequence[str]) -> None:
+    """Write some fields of rows that exist, each with its own values, in one round trip.
+
+    `bulk_update` builds one statement of nested CASEs instead, which for 25 rows takes longer to build than to run.
+    """
+    if not rows:
+        return
+    meta = type(rows[0])._meta
+    columns = [field for field in meta.concrete_fields if field.name in fields]
+    quoted = connection.ops.quote_name
+    assignments = ", ".join(f"{quoted(str(field.column))} = %s" for field in columns)
+    key = quoted(str(meta.pk.column))
+    values = [
+        [*(field.get_db_prep_save(field.pre_save(row, add=False), connection) for field in columns), row.pk]
+        for row in rows
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(f"UPDATE {quoted(meta.db_table)} SET {assignments} WHERE {key} = %s", values)  # noqa: S608

@@ -7,8 +7,9 @@ only if nobody lowered it meanwhile: the version tells.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 # Further moments at which a tenant needs a visit, asked inside its schema; rollouts of higher floors soak until theirs.
 due_sources: list[Callable[[], datetime | None]] = []
 # A scanner that dies in the middle of a visit keeps others out for no longer than this.
-VISIT_LEASE_S = 5.0
+VISIT_LEASE_S: float = settings.KAIZEN_PUSH_LEASE_S
 _TABLE = "public.tenants_duework"
 
 
@@ -153,7 +154,12 @@ _EARLIEST = """
 
 
 def earliest() -> datetime | None:
-    """The next moment at which the present tenant has something to do.
+    """The next moment at which the present tenant has something to do."""
+    return first_of(at_gateways(), awaited())
+
+
+def at_gateways() -> datetime | None:
+    """The next moment at which a gateway is to be polled or pushed to.
 
     What waits for a gateway that has not introduced itself, or that is refused, waits for its next poll.
     """
@@ -163,5 +169,14 @@ def earliest() -> datetime | None:
             _EARLIEST.format(**tables, overtaken=OVERTAKEN), {"overtaking": overtaking(), "gone": TOMBSTONE_DIGEST}
         )
         (moment,) = cursor.fetchone()
-    moments = [moment, *(source() for source in due_sources)]
-    return min((each for each in moments if each is not None), default=None)
+    return cast("datetime | None", moment)
+
+
+def awaited() -> datetime | None:
+    """The next moment that a higher floor waits for."""
+    return first_of(*(source() for source in due_sources))
+
+
+def first_of(*moments: datetime | None) -> datetime | None:
+    """The earliest of those that there are."""
+    return min((moment for moment in moments if moment is not None), default=None)

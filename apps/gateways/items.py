@@ -13,7 +13,7 @@ from django.utils import timezone
 from apps.gateways.kinds import kind_of
 from apps.gateways.models import Condition, Gateway, Payload, Placement
 from apps.gateways.receipts import genuine
-from apps.gateways.reconcile import settle
+from apps.gateways.recording import settle
 from contract.canonical import canonical_json, digest_of
 from contract.kinds import TOMBSTONE_DIGEST
 

@@ -10,52 +10,65 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import connection
 from django.utils import timezone
 
 from apps.core.commands import bookkeeping, record_system_event
+from apps.core.database import save_rows
 from apps.core.errors import Conflict
 from apps.core.live import hint
 from apps.gateways import due, observers
-from apps.gateways.client import ANSWER_S, CONNECT_S, GatewayClient, GatewayProblem, GatewayRefusal
+from apps.gateways.client import GatewayClient, GatewayProblem, GatewayRefusal
+from apps.gateways.group_commit import GroupCommit
 from apps.gateways.items import Fences, apply_items, free_fences
+from apps.gateways.leases import LEASE, leases
 from apps.gateways.models import Environment, Gateway, Placement
-from apps.gateways.readings import write_reading
+from apps.gateways.readings import Reading, write_readings
 from contract.admin_api import GatewayState, Item, state_digest
 
 if TYPE_CHECKING:
     import uuid
     from collections import Counter
+    from collections.abc import Sequence
 
 log = structlog.get_logger(__name__)
 
-# Longer than a poll can take: a poller that dies delays the next look by this and no more.
-_CLAIM_S = 2 * (CONNECT_S + ANSWER_S)
 _LONGEST_PAUSE_S = 15.0
 _LOST_AFTER = 2
+# Polls that are due so soon are made together: fewer visits, and fewer transactions.
+_SOON = timedelta(seconds=0.5)
 Status = Gateway.Status
+# What a poll may change.
+_FIELDS = (
+    "gateway_id", "public_key", "status", "status_reason", "status_since", "version", "boot_id", "revision",
+    "state_digest", "in_flight", "max_concurrent", "registrations", "started_at", "latency_ms", "last_seen_at",
+    "last_polled_at", "consecutive_failures", "next_poll_at", "circuit_failures", "circuit_open_until",
+)  # fmt: skip
+# What of it a page shows at once. The rest it reads every few seconds anyway.
+_SHOWN = ("gateway_id", "status", "status_reason", "version", "boot_id", "in_flight", "max_concurrent", "registrations")
+_CLAIM = f"""
+    UPDATE {Gateway._meta.db_table} AS g SET next_poll_at = statement_timestamp() + %(lease)s
+    FROM (
+        SELECT g.id FROM {Gateway._meta.db_table} AS g
+        JOIN {Environment._meta.db_table} AS e ON e.id = g.environment_id
+        WHERE g.next_poll_at <= %(now)s + least(%(soon)s, e.poll_interval_s * interval '0.1 second')
+        ORDER BY g.next_poll_at LIMIT %(limit)s FOR NO KEY UPDATE OF g SKIP LOCKED
+    ) AS due WHERE g.id = due.id RETURNING g.id
+"""  # noqa: S608
 
 
-def claim_polls(limit: int) -> list[uuid.UUID]:
-    """Take gateways of the present tenant whose turn to be looked at has come."""
+def claim_polls(limit: int) -> list[Gateway]:
+    """Take gateways of the present tenant whose turn to be looked at has come, or comes in a moment."""
     if limit <= 0:
         return []
-    now = timezone.now()
+    values: dict[str, Any] = {"now": timezone.now(), "soon": _SOON, "lease": LEASE, "limit": limit}
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            UPDATE {Gateway._meta.db_table} AS g SET next_poll_at = %(claimed_until)s
-            FROM (
-                SELECT id FROM {Gateway._meta.db_table} WHERE next_poll_at <= %(now)s
-                ORDER BY next_poll_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-            ) AS due WHERE g.id = due.id RETURNING g.id
-            """,  # noqa: S608
-            {"now": now, "claimed_until": now + timedelta(seconds=_CLAIM_S), "limit": limit},
-        )
-        return [key for (key,) in cursor.fetchall()]
+        cursor.execute(_CLAIM, values)
+        claimed = [key for (key,) in cursor.fetchall()]
+    return list(Gateway.objects.select_related("environment").filter(pk__in=claimed)) if claimed else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +84,33 @@ class Look:
     began: datetime
 
 
-def poll(key: uuid.UUID) -> None:
-    """Look at a gateway and write down what is seen."""
-    gateway = Gateway.objects.select_related("environment").filter(pk=key).first()
-    if gateway is None:
-        return
-    look = Look(gateway, timezone.now())
-    started = time.perf_counter()
-    try:
-        client = GatewayClient.of(gateway)
-        state = client.state()
-        latency_ms = (time.perf_counter() - started) * 1000
-        seen = record_answer(look, state, latency_ms)
-        if seen is not None and seen.reachable and seen.state_digest != state.state_digest:
-            _compare(look, client)
-    except GatewayProblem as problem:
-        record_failure(look, problem)
-        return
-    except Conflict as error:
-        record_failure(look, GatewayRefusal("secret-unreadable", error.message))
-        return
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What came of a look: the gateway's answer and how long it took, or a problem."""
+
+    look: Look
+    told: GatewayState | GatewayProblem
+    latency_ms: float | None = None
+
+
+def poll(gateway: Gateway) -> None:
+    """Look at a gateway that `claim_polls` returned, and write down what is seen."""
+    with leases.kept(gateway.pk, gateway.next_poll_at):
+        look = Look(gateway, timezone.now())
+        started = time.perf_counter()
+        try:
+            client = GatewayClient.of(gateway)
+            state = client.state()
+            latency_ms = (time.perf_counter() - started) * 1000
+            seen = record_answer(look, state, latency_ms)
+            if seen is not None and seen.reachable and seen.state_digest != state.state_digest:
+                _compare(look, client)
+        except GatewayProblem as problem:
+            record_failure(look, problem)
+            return
+        except Conflict as error:
+            record_failure(look, GatewayRefusal("secret-unreadable", error.message))
+            return
     if seen is not None and seen.reachable:
         _drain_leaving(seen, client, state)
         observers.polled(seen, state)
@@ -102,63 +122,96 @@ def record_answer(look: Look, state: GatewayState, latency_ms: float) -> Gateway
     Returns:
         The gateway as recorded; None if the answer is outdated and was discarded.
     """
-    with bookkeeping():
-        row = _current_row(look)
-        if row is None or (row.boot_id == state.boot_id and state.revision < row.revision):
-            return None
-        before = row.status
-        stranger = _identify(row, state)
-        if stranger:
-            _refuse(row, stranger)
-        else:
-            _overwrite(row, state, latency_ms)
-            if row.state_digest != state.state_digest:
-                row.state_digest = state.state_digest if _digest_of_rows(row) == state.state_digest else ""
-        row.last_polled_at, row.next_poll_at = look.began, _next_poll(look, row)
-        row.save()
-        write_reading(row, look.began, latency_ms=latency_ms)
-        _tell(row, before)
-        if row.reachable and before not in (Status.HEALTHY, Status.DEGRADED, Status.DRAINING):
-            # It answers again: what waited in a back-off need not wait any longer.
-            waiting = Placement.objects.unsettled().filter(gateway=row).unlocked()
-            Placement.objects.filter(pk__in=list(waiting.values_list("pk", flat=True))).update(
-                next_attempt_at=timezone.now()
-            )
-            due.lower()
-    return row
+    return _record(_Seen(look, state, latency_ms))
 
 
 def record_failure(look: Look, problem: GatewayProblem) -> None:
     """Write down a poll that was not answered as agreed."""
+    _record(_Seen(look, problem))
+
+
+def _write(seen: Sequence[_Seen]) -> list[Gateway | None]:
+    """Write down what was seen, together as far as nobody else is at the rows, as with pushes."""
+    written: dict[_Seen, Gateway | None] = dict.fromkeys(seen)
     with bookkeeping():
-        row = _current_row(look)
-        if row is None:
-            return
-        before = row.status
-        row.consecutive_failures += 1
-        first = row.consecutive_failures < _LOST_AFTER and row.reachable
-        status = Status.REFUSED if isinstance(problem, GatewayRefusal) else Status.UNREACHABLE
-        reason = f"did not answer the last poll: {problem.message}" if first else problem.message
-        _set_status(row, Status.DEGRADED if first and status is Status.UNREACHABLE else status, reason)
-        row.last_polled_at, row.next_poll_at = look.began, _next_poll(look, row)
-        row.save()
-        write_reading(row, look.began, latency_ms=None)
-        _tell(row, before)
+        left = _write_unlocked(seen, written, wait=False)
+    for each in left:
+        with bookkeeping():
+            _write_unlocked([each], written, wait=True)
+    return list(written.values())
 
 
-def _current_row(look: Look) -> Gateway | None:
-    """The gateway's row, locked; None if it is gone, was changed, or a newer poll was recorded since this one began."""
-    row = (
-        Gateway.objects.select_for_update(no_key=True, of=("self",))
-        .select_related("environment")
-        .filter(pk=look.gateway.pk)
-        .first()
-    )
-    if row is None or (row.address, row.deploy_token) != (look.gateway.address, look.gateway.deploy_token):
-        return None
+_record: GroupCommit[_Seen, Gateway | None] = GroupCommit(_write)
+
+
+def _write_unlocked(seen: Sequence[_Seen], written: dict[_Seen, Gateway | None], *, wait: bool) -> list[_Seen]:
+    """Lock the rows that are free, write them, and return what was seen of the others."""
+    rows = _locked([each.look.gateway.pk for each in seen], wait=wait)
+    changed: dict[uuid.UUID, Gateway] = {}
+    readings: list[Reading] = []
+    for each in seen:
+        row = rows.get(each.look.gateway.pk)
+        if row is None or _outdated(each, row):
+            continue
+        written[each] = changed[row.pk] = row
+        _take(each, row)
+        readings.append(Reading.of(row, each.look.began, latency_ms=each.latency_ms))
+    save_rows(list(changed.values()), _FIELDS)
+    write_readings(readings)
+    return [each for each in seen if each.look.gateway.pk not in rows]
+
+
+def _locked(keys: Sequence[uuid.UUID], *, wait: bool) -> dict[uuid.UUID, Gateway]:
+    rows = Gateway.objects.select_for_update(no_key=True, of=("self",), skip_locked=not wait)
+    return {row.pk: row for row in rows.select_related("environment").filter(pk__in=keys).order_by("pk")}
+
+
+def _outdated(seen: _Seen, row: Gateway) -> bool:
+    """Whether the gateway was changed or a newer poll recorded since this one began, or its answer is the older."""
+    look, state = seen.look, seen.told
+    if (row.address, row.deploy_token) != (look.gateway.address, look.gateway.deploy_token):
+        return True
     if row.last_polled_at is not None and row.last_polled_at > look.began:
-        return None
-    return row
+        return True
+    return isinstance(state, GatewayState) and row.boot_id == state.boot_id and state.revision < row.revision
+
+
+def _take(seen: _Seen, row: Gateway) -> None:
+    """Put what was seen into the row, and tell who has to know."""
+    before = {name: getattr(row, name) for name in _SHOWN}
+    if isinstance(seen.told, GatewayState):
+        _take_answer(row, seen.told, seen.latency_ms or 0.0)
+    else:
+        _take_failure(row, seen.told)
+    row.last_polled_at, row.next_poll_at = seen.look.began, _next_poll(seen.look, row)
+    if before != {name: getattr(row, name) for name in _SHOWN}:
+        hint("gateway")
+    _tell(row, before["status"])
+    if row.reachable and before["status"] not in (Status.HEALTHY, Status.DEGRADED, Status.DRAINING):
+        # It answers again: what waited in a back-off need not wait any longer.
+        waiting = Placement.objects.unsettled().filter(gateway=row).unlocked()
+        Placement.objects.filter(pk__in=list(waiting.values_list("pk", flat=True))).update(
+            next_attempt_at=timezone.now()
+        )
+        due.lower()
+
+
+def _take_answer(row: Gateway, state: GatewayState, latency_ms: float) -> None:
+    stranger = _identify(row, state)
+    if stranger:
+        _refuse(row, stranger)
+        return
+    _overwrite(row, state, latency_ms)
+    if row.state_digest != state.state_digest:
+        row.state_digest = state.state_digest if _digest_of_rows(row) == state.state_digest else ""
+
+
+def _take_failure(row: Gateway, problem: GatewayProblem) -> None:
+    row.consecutive_failures += 1
+    first = row.consecutive_failures < _LOST_AFTER and row.reachable
+    status = Status.REFUSED if isinstance(problem, GatewayRefusal) else Status.UNREACHABLE
+    reason = f"did not answer the last poll: {problem.message}" if first else problem.message
+    _set_status(row, Status.DEGRADED if first and status is Status.UNREACHABLE else status, reason)
 
 
 def _identify(row: Gateway, state: GatewayState) -> str:
@@ -168,6 +221,8 @@ def _identify(row: Gateway, state: GatewayState) -> str:
         if other is not None:
             return f"what answers is the gateway {other}, which is registered at {other.address}"
         row.gateway_id, row.public_key = state.gateway_id, state.public_key
+        # At once, so that another row of this transaction at whose address the same gateway answers finds it.
+        row.save(update_fields=["gateway_id", "public_key"])
         record_system_event("gateway.identify", row, gateway_id=state.gateway_id, version=state.version)
         return ""
     if row.gateway_id != state.gateway_id:
@@ -209,8 +264,7 @@ _TRANSITIONS = {Status.UNREACHABLE: "gateway.lose", Status.REFUSED: "gateway.ref
 
 
 def _tell(row: Gateway, before: str) -> None:
-    """Record a meaningful transition and wake the pages that show the gateway."""
-    hint("gateway")
+    """Record a meaningful transition."""
     if row.status == before:
         return
     action = _TRANSITIONS.get(Status(row.status))
@@ -243,9 +297,8 @@ def _compare(look: Look, client: GatewayClient) -> None:
     look = Look(look.gateway, timezone.now())
     state = client.state(items=True)
     with bookkeeping():
-        row = _current_row(look)
-        outdated = row is None or (row.boot_id == state.boot_id and state.revision < row.revision)
-        if row is None or outdated or _identity(row) != (state.gateway_id, state.public_key):
+        row = _locked([look.gateway.pk], wait=True).get(look.gateway.pk)
+        if row is None or _outdated(_Seen(look, state), row) or _identity(row) != (state.gateway_id, state.public_key):
             return
         drift = apply_items(row, state.items or [], fences)
         if drift.counts:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -22,12 +22,25 @@ from apps.core.database import let_go
 from apps.core.errors import NotFound
 from apps.core.tenancy import tenant
 from apps.gateways import due, observers
+from apps.gateways.models import Placement
 from apps.gateways.polling import claim_polls, finish_leaving, poll
-from apps.gateways.reconcile import FALTERING, ORDINARY, URGENT, URGENT_FALTERING, Claim, Lane, claim, push
+from apps.gateways.reconcile import (
+    FALTERING,
+    ORDINARY,
+    URGENT,
+    URGENT_FALTERING,
+    Claim,
+    Errand,
+    Lane,
+    claim,
+    deliver,
+    prepare,
+)
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Callable
+
+    from apps.gateways.models import Gateway
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +61,8 @@ LONGEST_SLEEP_S = 0.5
 _TENANTS_A_PASS = 50
 _RETRY_DATABASE_S = 1.0
 _BROKEN_TENANT = timedelta(seconds=15)
+_LOOK_AGAIN = timedelta(seconds=0.2)
+_TOLD_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +71,56 @@ class Job:
 
     schema: str
     lane: LaneName
-    work: Claim | uuid.UUID
+    work: Errand | Gateway
 
     def run(self) -> None:
         with tenant(self.schema):
-            if isinstance(self.work, Claim):
-                push(self.work)
+            if isinstance(self.work, Errand):
+                deliver(self.work)
             else:
                 poll(self.work)
 
 
-def visit(turn: due.Due, free: dict[LaneName, int]) -> list[Job]:
-    """Claim what is due in one tenant, as far as there are threads for it, and write down when to come again."""
+def visit(turn: due.Due, free: dict[LaneName, int], *, tell: bool = True) -> list[Job]:
+    """Claim what is due in one tenant, as far as there are threads for it, and write down when to come again.
+
+    Args:
+        tell: whether higher floors look at what they are at, also if nothing that they wait for has come.
+    """
     with tenant(turn.schema):
         with transaction.atomic():
-            work: list[tuple[LaneName, Claim | uuid.UUID]] = []
-            for name, lane in _PUSHES:
-                taken = sum(each == name for each, _ in work)
-                work += [(name, each) for each in claim(lane, limit=free[name] - taken)]
-            work += [("poll", each) for each in claim_polls(free["poll"])]
+            claims = _claim_pushes(free) if Placement.objects.unsettled().exists() else []
+            polls = claim_polls(free["poll"])
+        errands = prepare([claimed for _, claimed in claims])
         finish_leaving()
-        observers.changed()
-        due.settle(turn, due.earliest())
-    return [Job(turn.schema, lane, each) for lane, each in work]
+        waited_for = _waited_for(tell=tell)
+        again = due.first_of(due.at_gateways(), waited_for)
+        if again is not None and not claims and not polls:
+            # What is due and could not be claimed waits for a thread, or for a push to the same gateway.
+            again = max(again, timezone.now() + _LOOK_AGAIN)
+        due.settle(turn, again)
+    lanes = {claimed: name for name, claimed in claims}
+    return [
+        *(Job(turn.schema, lanes[errand.claimed], errand) for errand in errands),
+        *(Job(turn.schema, "poll", gateway) for gateway in polls),
+    ]
+
+
+def _waited_for(*, tell: bool) -> datetime | None:
+    """Let higher floors look if they are to, or if what they wait for has come; returns what they wait for next."""
+    moment = due.awaited()
+    if not tell and (moment is None or moment > timezone.now()):
+        return moment
+    observers.changed()
+    return due.awaited()
+
+
+def _claim_pushes(free: dict[LaneName, int]) -> list[tuple[LaneName, Claim]]:
+    claims: list[tuple[LaneName, Claim]] = []
+    for name, lane in _PUSHES:
+        taken = sum(each == name for each, _ in claims)
+        claims += [(name, each) for each in claim(lane, limit=free[name] - taken)]
+    return claims
 
 
 def reconcile_tenant(schema: str, *, for_s: float = 20.0, rounds: int | None = None) -> int:
@@ -114,6 +156,7 @@ class Scanner:
     def __init__(self, lanes: dict[LaneName, int] | None = None) -> None:
         self._sizes = dict(lanes or LANES)
         self._busy: dict[LaneName, Counter[str]] = {lane: Counter() for lane in self._sizes}
+        self._told: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -166,9 +209,10 @@ class Scanner:
     def _visit(self, turn: due.Due, *, among: int) -> list[Job]:
         """Visit a tenant; one that is gone or broken keeps nobody from the others."""
         try:
-            return visit(turn, self._share(turn.schema, among=among))
+            return visit(turn, self._share(turn.schema, among=among), tell=self._tells(turn))
         except NotFound:
             due.forget(turn.schema)
+            self._told.pop(turn.schema, None)
         except (OperationalError, InterfaceError):
             raise
         except Exception:  # whatever is wrong with one schema, such as a migration that is missing
@@ -190,7 +234,8 @@ class Scanner:
         started, end = 0, time.monotonic() + for_s
         leave_at = time.monotonic() + linger_s
         while time.monotonic() < end:
-            jobs = visit(due.look(schema), self._share(schema, among=1))
+            turn = due.look(schema)
+            jobs = visit(turn, self._share(schema, among=1), tell=self._tells(turn))
             for job in jobs:
                 self._start(job)
             started += len(jobs)
@@ -203,6 +248,18 @@ class Scanner:
             self._wake.clear()
         return started
 
+    def _tells(self, turn: due.Due) -> bool:
+        """Whether a visit is for more than polls: somebody made work due, or nobody has looked for a while.
+
+        A tenant whose gateways are polled is visited twice a second; higher floors rarely have something to look at.
+        """
+        version, told_at = self._told.get(turn.schema, (-1, 0.0))
+        now = time.monotonic()
+        if version == turn.version and now - told_at < _TOLD_AGAIN_S:
+            return False
+        self._told[turn.schema] = (turn.version, now)
+        return True
+
     def _is_at(self, schema: str) -> bool:
         """Whether jobs of a tenant are under way."""
         with self._lock:
@@ -214,9 +271,12 @@ class Scanner:
             share: dict[LaneName, int] = {}
             for lane, size in self._sizes.items():
                 free = size - sum(self._busy[lane].values())
-                own = max(1, int(size * _LARGEST_SHARE)) - self._busy[lane][schema]
+                own = self._largest_share(lane) - self._busy[lane][schema]
                 share[lane] = max(0, min(own, -(-free // among)))
             return share
+
+    def _largest_share(self, lane: LaneName) -> int:
+        return max(1, int(self._sizes[lane] * _LARGEST_SHARE))
 
     def _start(self, job: Job) -> None:
         with self._lock:
@@ -227,12 +287,22 @@ class Scanner:
         try:
             _guarded(job.run)
         finally:
-            with self._lock:
-                self._busy[job.lane][job.schema] -= 1
-                if not self._busy[job.lane][job.schema]:
-                    del self._busy[job.lane][job.schema]
-            # There may be more that waits for this thread; the loop looks no more often than jobs end.
-            self._wake.set()
+            if self._leave(job):
+                self._wake.set()
+
+    def _leave(self, job: Job) -> bool:
+        """Give the thread of a job back.
+
+        Returns:
+            Whether it is time to look for more: for each single job, a visit would cost more than the job.
+        """
+        with self._lock:
+            busy = self._busy[job.lane]
+            busy[job.schema] -= 1
+            left = busy[job.schema]
+            if not left:
+                del busy[job.schema]
+            return left == self._largest_share(job.lane) // 2 or (not left and job.lane != "poll")
 
     def _pause(self) -> float:
         # Never zero: work that is due but cannot be claimed (all its leases are out) must not make this loop spin.

@@ -41,4 +41,4 @@ def rebuild_due_work() -> int:
 def _scanner() -> Scanner:
     """The threads of this worker process, kept from task to task. One that hangs outlives its task."""
     use_pool(_CONNECTIONS)
-    return Scanner({"urgent": 4, "push": 8, "faltering": 4, "poll": 4})
+    return Scanner()

@@ -15,12 +15,11 @@ from django.utils import timezone
 
 from apps.core.tenancy import public
 from apps.gateways import due
-from apps.gateways.client import GatewayUnreachable
+from apps.gateways.client import ANSWER_S, CONNECT_S, GatewayUnreachable
 from apps.gateways.commands import create_key, register_gateway, revoke_key
 from apps.gateways.models import Condition, Gateway, Placement
 from apps.gateways.reconcile import (
     FALTERING,
-    LEASE,
     ORDINARY,
     PER_GATEWAY,
     URGENT,
@@ -92,11 +91,12 @@ def lost(development: Environment, acme: Inhabited) -> Callable[[], Gateway]:
 def test_a_worker_that_dies_between_push_and_record_is_replaced(
     process: GatewayProcess, key: Callable[[], tuple[CallerKey, KeyText]]
 ) -> None:
-    from apps.gateways.reconcile import _send
+    from apps.gateways.reconcile import _send, prepare
 
     _, text = key()
     (dead,) = claim(ORDINARY, limit=8)
-    _send(Gateway.objects.get(), dead)  # the gateway has it, and nobody wrote that down
+    (errand,) = prepare([dead])
+    _send(errand)  # the gateway has it, and nobody wrote that down
     assert call(process, text.text) == 200
     assert claim(ORDINARY, limit=8) == [], "leased"
 
@@ -400,7 +400,7 @@ def test_a_gateway_that_hangs_does_not_delay_another(
         assert leased <= PER_GATEWAY
     finally:
         scanner.stop()
-        thread.join(timeout=LEASE.total_seconds())
+        thread.join(timeout=2 * (CONNECT_S + ANSWER_S))
         process.kill()
     assert not thread.is_alive()
 
