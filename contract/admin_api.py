@@ -143,6 +143,8 @@ class GatewayState(Answer):
         state_digest: `state_digest` of all items, tombstones included.
         registrations: workflows that answer callers.
         execution_epoch: see `ExecutionPage`.
+        execution_seq: position of the newest record of the execution log, so that a reader who has it need not ask;
+            None from a gateway that does not say.
         items: only where asked for.
     """
 
@@ -157,6 +159,7 @@ class GatewayState(Answer):
     uptime_s: float
     draining: bool = False
     execution_epoch: str = ""
+    execution_seq: int | None = None
     items: list[Item] | None = None
 
 

@@ -6,6 +6,7 @@ transaction is open while a gateway is asked.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -19,6 +20,7 @@ from django.utils import timezone
 from apps.core.commands import bookkeeping, record_system_event
 from apps.core.errors import GatewayUnavailable
 from apps.core.live import hint
+from apps.core.tenancy import current_schema
 from apps.gateways.client import GatewayClient
 from apps.gateways.commands.keys import record_key_use
 from apps.telemetry.live import HINT
@@ -29,6 +31,8 @@ from contract.errors import ContractError
 from contract.names import split_registration_name
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from apps.gateways.models import Gateway
     from contract.admin_api import GatewayState
 
@@ -38,6 +42,9 @@ Fetch = Callable[[int], ExecutionPage]
 
 # A gateway that has much to tell is read in several turns, so that it does not keep the others waiting.
 PAGES_A_TURN = 10
+# How long a gateway that reports nothing new goes without being asked.
+_ASK_ANYWAY_S = 30.0
+_MOST_REMEMBERED = 10_000
 _LARGEST = 2**63 - 1
 
 
@@ -48,16 +55,30 @@ class _Position(NamedTuple):
     after: int
 
 
-def collect(gateway: Gateway, _state: GatewayState) -> None:
+# Until where this process has read, and when, by tenant and gateway.
+_read: dict[tuple[str, UUID], tuple[_Position, float]] = {}
+
+
+def collect(gateway: Gateway, state: GatewayState) -> None:
     """Read what a gateway executed since it was last asked; hangs on every answered poll, so on the scanner alone.
 
-    A gateway that does not answer this call is no failure of the poll: its cursor says what is wrong.
+    A gateway that does not answer this call is no failure of the poll: its cursor says what is wrong. One whose state
+    names the record that this process read last is not asked, save now and then: the cursor may have been moved.
     """
+    key = (current_schema(), gateway.pk)
+    read_until, read_at = _read.get(key, (None, 0.0))
+    now = time.monotonic()
+    if read_until == (state.execution_epoch, state.execution_seq) and now - read_at < _ASK_ANYWAY_S:
+        return
     client = GatewayClient.of(gateway)
     try:
         read_log(gateway, lambda after: client.executions(after=after, limit=EXECUTION_PAGE_LIMIT))
     except GatewayUnavailable as error:
         log.warning("executions_not_collected", gateway=gateway.name, reason=error.message)
+        return
+    if len(_read) >= _MOST_REMEMBERED:
+        _read.clear()
+    _read[key] = (_position(gateway), now)
 
 
 def read_log(gateway: Gateway, fetch: Fetch) -> int:
@@ -113,6 +134,10 @@ def _check(page: ExecutionPage, position: _Position) -> None:
 
 def _keep(gateway: Gateway, position: _Position, page: ExecutionPage) -> int:
     """Add the page's records and move the cursor behind them; nothing if another reader was faster."""
+    if not page.items and position.epoch == page.epoch and page.first_seq <= position.after + 1:
+        unmoved = ExecutionCursor.objects.filter(gateway=gateway, epoch=position.epoch, after=position.after)
+        unmoved.update(collected_at=timezone.now(), problem="")
+        return 0
     with bookkeeping():
         cursor = ExecutionCursor.objects.select_for_update().get(gateway=gateway)
         if (cursor.epoch, cursor.after) != position:

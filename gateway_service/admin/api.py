@@ -82,6 +82,7 @@ class AdminApi:
                 uptime_s=round(time.monotonic() - gateway.started, 3),
                 draining=engine.draining,
                 execution_epoch=gateway.log.epoch,
+                execution_seq=gateway.log.newest_seq,
                 items=items,
             )
         )

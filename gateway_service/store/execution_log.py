@@ -85,6 +85,7 @@ class ExecutionLog:
         self._connection = connect(path, durable=False)
         self._connection.execute("INSERT OR IGNORE INTO log (one, epoch) VALUES (1, ?)", (secrets.token_hex(8),))
         (self.epoch,) = self._connection.execute("SELECT epoch FROM log").fetchone()
+        self._written_seq = self._last_seq()
         self._pending: deque[FinishedExecution] = deque()
         self._since_prune = _PRUNE_EVERY
         self._lock = threading.Lock()
@@ -100,6 +101,14 @@ class ExecutionLog:
             self._pending.popleft()
         self._pending.append(execution)
         self._work_to_do.set()
+
+    @property
+    def newest_seq(self) -> int:
+        """Position of the newest record, those that wait for the disk included. Asks no disk.
+
+        While records are being written it may be too high for an instant: a reader asks once more than it had to.
+        """
+        return len(self._pending) + self._written_seq
 
     def page(self, after: int, limit: int) -> ExecutionPage:
         """The records after a position, oldest first, including all that was recorded before this call."""
@@ -146,8 +155,14 @@ class ExecutionLog:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        self._written_seq = self._last_seq()
         for _ in batch:
             self._pending.popleft()
+
+    def _last_seq(self) -> int:
+        """The highest position that was ever given, also if its record is pruned since."""
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'execution'").fetchone()
+        return int(row[0]) if row else 0
 
     def _prune(self, added: int) -> None:
         self._since_prune += added

@@ -301,7 +301,7 @@ def test_the_execution_log_is_a_cursor(
     page = studio.executions(after=start["after"])
     assert [record["execution_id"] for record in page["items"]] == ids
     assert page["epoch"] == studio.state()["execution_epoch"]
-    assert page["next_after"] == page["items"][-1]["seq"]
+    assert page["next_after"] == page["items"][-1]["seq"] == studio.state()["execution_seq"]
     assert studio.executions(after=page["next_after"])["items"] == []
     first = page["items"][0]
     assert {key: first[key] for key in ("registration", "channel", "status", "session_id", "input_tokens")} == {

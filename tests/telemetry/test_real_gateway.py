@@ -11,7 +11,7 @@ from django.db import connection
 from apps.audit.models import Event
 from apps.gateways.client import GatewayClient
 from apps.gateways.models import CallerKey
-from apps.telemetry.models import Execution
+from apps.telemetry.models import Execution, ExecutionCursor
 from apps.telemetry.queries import activity
 from contract.admin_api import ExecutionPage
 from contract.caller_keys import KeyText
@@ -85,6 +85,19 @@ def test_nothing_that_people_wrote_or_read_is_stored(fleet: Fleet, key: KeyText,
     assert "secret question" not in str(row)
     assert "confidential answer" not in str(row)
     assert key.text not in str(row)
+
+
+def test_a_gateway_that_has_nothing_new_to_tell_is_not_asked(fleet: Fleet, key: KeyText) -> None:
+    fleet.call("eu-1", NAME, key)
+    fleet.poll()
+    read_at = ExecutionCursor.objects.get().collected_at
+
+    fleet.poll()
+    assert ExecutionCursor.objects.get().collected_at == read_at
+
+    fleet.call("eu-1", NAME, key)
+    fleet.poll()
+    assert Execution.objects.count() == 2
 
 
 def test_polling_again_adds_nothing(fleet: Fleet, key: KeyText) -> None:
