@@ -16,8 +16,9 @@ _ADJECTIVES: dict[Tint, str] = {
     "green": "ready healthy active succeeded deployed running current allowed acknowledged synced enabled published "
     "confirmed reachable serving complete restored",
     "blue": "progressing pending deploying provisioning applying waiting revoking retrying connecting queued removing "
-    "registering checking scheduled",
-    "yellow": "degraded drifted draining stale expiring held paused changed unpublished unverified outdated",
+    "registering checking scheduled watched",
+    "yellow": "degraded drifted draining stale expiring held paused changed unpublished unverified outdated "
+    "waiting-for-approval",
     "red": "failed failing unreachable refused suspended denied broken conflicting rejected lost blocked unauthorized "
     "timed-out",
     "gray": "draft archived deleted cancelled inactive removed superseded expired revoked unknown new disabled empty "

@@ -1,4 +1,4 @@
-"""What the pages of agents and their versions show of where they run."""
+"""What the pages of agents, versions and environments show of where things run and how changes get there."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 from apps.core.panels import page_button, panel
 from apps.core.ports import ports
 from apps.core.requests import actor_of
-from apps.deployments.models import Deployment
+from apps.deployments.models import Deployment, RolloutPolicy
+from apps.deployments.pictures import picture_of
 from apps.deployments.queries import statuses
-from apps.deployments.tables import DEPLOY
+from apps.deployments.rollouts import effective_plan
+from apps.deployments.tables import DEPLOY, EDIT_POLICY
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from apps.agents.models import Agent, AgentVersion
+    from apps.gateways.models import Environment
 
 page_button(DEPLOY, on="agent")
 
@@ -69,3 +72,21 @@ def _runs(deployment: Deployment, version: AgentVersion) -> bool:
 def _visible(request: HttpRequest, agent: Agent) -> list[Deployment]:
     seen = ports.visible(Deployment.objects.with_names(), actor_of(request), "deployment.view")
     return list(seen.filter(agent=agent).order_by("environment__order"))
+
+
+@panel(
+    on="environment",
+    title="How changes reach the gateways",
+    template="deployments/panels/policy.html",
+    order=30,
+    action="deployment.view",
+)
+def rollout_policy(request: HttpRequest, environment: Environment) -> dict[str, Any]:
+    plan = effective_plan(None, environment.pk)
+    return {
+        "environment": environment,
+        "policy": RolloutPolicy.objects.filter(environment=environment).first(),
+        "plan": plan,
+        "picture": picture_of(plan, environment),
+        "button": EDIT_POLICY,
+    }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import django_tables2 as tables
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
@@ -60,8 +61,8 @@ UNDEPLOY = ActionButton(
     style="quiet",
     when=_why_not_undeploy,
 )
-RELEASE_HOLD = ActionButton(
-    "Release hold", icon="lock-open", url="deployments:release-hold", action="deployment.release-hold", method="dialog"
+EDIT_POLICY = ActionButton(
+    "Edit policy", icon="pencil", url="deployments:rollout-policy", action="environment.set-rollout-policy"
 )
 
 
@@ -141,7 +142,8 @@ class RolloutTable(Table):
 
     def render_kind(self, record: Rollout) -> SafeString:
         note = format_html('<span class="cell-detail">{}</span>', record.note) if record.note else ""
-        return format_html('<span class="cell-main">{}</span>{}', record.in_words, note)
+        address = reverse("deployments:rollout", args=(record.deployment_id, record.generation))
+        return format_html('<a class="cell-main" href="{}">{}</a>{}', address, record.in_words, note)
 
     def render_state(self, record: Rollout) -> SafeString:
         return badge(record.state, record.reason)

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from apps.gateways.models import Environment, Gateway
 
 # A failure is often quick, and a caller who leaves says nothing of the agent: neither may make a release look fast.
-_TIMED = (Status.SUCCEEDED, Status.TIMED_OUT)
+TIMED = (Status.SUCCEEDED, Status.TIMED_OUT)
+ENDED = ~Q(status=Status.CANCELLED)
 
 
-class _Quantiles(Aggregate):
+class Quantiles(Aggregate):
     """PostgreSQL's exact quantiles (`percentile_cont`): [median, 95th percentile]; NULL over nothing."""
 
     function = "percentile_cont"
@@ -111,14 +112,13 @@ def figures_of(
     return _figures(rows.aggregate(**_SUMS), pricing)
 
 
-_ENDED = ~Q(status=Status.CANCELLED)
 _SUMS: dict[str, Any] = {
-    "executions": Count("pk", filter=_ENDED),
+    "executions": Count("pk", filter=ENDED),
     "errors": Count("pk", filter=Q(status__in=ERRORS)),
     "cancelled": Count("pk", filter=Q(status=Status.CANCELLED)),
-    "durations": _Quantiles("duration_ms", filter=Q(status__in=_TIMED)),
-    "input_tokens": Sum("input_tokens", filter=_ENDED),
-    "output_tokens": Sum("output_tokens", filter=_ENDED),
+    "durations": Quantiles("duration_ms", filter=Q(status__in=TIMED)),
+    "input_tokens": Sum("input_tokens", filter=ENDED),
+    "output_tokens": Sum("output_tokens", filter=ENDED),
 }
 
 

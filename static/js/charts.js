@@ -121,7 +121,7 @@ class Chart {
     const tick = (value) => (unit === "ms" ? written(value, "ms") : compact.format(value));
     return {
       width: this.element.clientWidth || 600,
-      height: HEIGHT,
+      height: this.height,
       padding: [12, 8, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
@@ -186,9 +186,13 @@ class Chart {
     if (this.element.dataset.chart !== this.drawnFrom) this.draw();
   }
 
+  get height() {
+    return this.figures.height ?? HEIGHT;
+  }
+
   resize() {
     const width = this.element.clientWidth;
-    if (width && width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
+    if (width && width !== this.plot.width) this.plot.setSize({ width, height: this.height });
   }
 }
 

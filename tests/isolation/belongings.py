@@ -80,6 +80,8 @@ class Belongings:
             Argument("placements", "pk"): placement.pk,
             Argument("deployments", "pk"): deployment.pk,
             Argument("rollouts", "pk"): rollout.pk,
+            Argument("rollouts", "generation"): rollout.generation,
+            Argument("deployments", "deployment"): deployment.pk,
             Argument("releases", "pk"): rollout.to_release.pk,
             Argument("executions", "pk"): execution.pk,
             Argument("activity", "subject"): f"24h:agent:{agent.slug}",
@@ -92,6 +94,7 @@ class Belongings:
             "environment": environment.pk,
             "caller-key": key.pk,
             "deployment": deployment.pk,
+            "rollout": rollout.pk,
         }
 
 

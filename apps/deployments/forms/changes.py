@@ -8,6 +8,7 @@ from django import forms
 
 from apps.agents.models import Agent, AgentVersion
 from apps.core.forms import SwitchInput
+from apps.deployments.forms.plans import PlanForm
 from apps.deployments.models import NOTE_MAX_LENGTH, Deployment, Release
 from apps.deployments.queries import earlier_releases
 from apps.gateways.models import Environment
@@ -42,8 +43,8 @@ class _ReleaseField(forms.ModelChoiceField[Release]):
         return f"Version {obj.number}"
 
 
-class DeployForm(forms.Form):
-    """Which version goes where.
+class DeployForm(PlanForm):
+    """Which version goes where, and how.
 
     The two switches are drawn only where they mean something: over a hold, and over what runs already.
     """
@@ -63,6 +64,8 @@ class DeployForm(forms.Form):
         label="Release the hold",
         help_text="A rollback holds what runs there. Deploying is only possible together with releasing it.",
     )
+
+    inherits = "As usual there"
 
     def __init__(self, *args: Any, agent: Agent, environments: QuerySet[Environment], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
