@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from apps.agents.commands import edit, publish
@@ -11,8 +12,9 @@ from apps.deployments.queries import DeploymentStatus, status_of
 
 if TYPE_CHECKING:
     from apps.agents.models import Agent, AgentVersion
-    from apps.deployments.models import Deployment, Release, Rollout
+    from apps.deployments.models import Deployment, Release, Rollout, RolloutStep
     from apps.gateways.models import Environment
+    from tests.harness.fleet import Fleet
 
 SYSTEM = Actor.system("tests")
 
@@ -62,3 +64,28 @@ def release_of(version: AgentVersion) -> Release:
     from apps.deployments.models import Release
 
     return Release.objects.get(agent_version=version)
+
+
+def let_soak(deployment: Deployment) -> None:
+    """Let the present step have been watched for as long as it should be, and what judges it look anew."""
+    step = present_step(deployment)
+    assert step.placed_at is not None, said(deployment)
+    step.placed_at -= timedelta(seconds=step.soak_s)
+    step.judged_at = None
+    step.save()
+
+
+def present_step(deployment: Deployment) -> RolloutStep:
+    """The step of the newest rollout that is not finished."""
+    found: RolloutStep = last(deployment).steps.filter(finished_at=None).order_by("index")[0]
+    return found
+
+
+def held_by(fleet: Fleet, name: str) -> dict[str, str]:
+    """What a gateway itself says that it holds of greeter in staging: names of kinds and things, and digests."""
+    items = fleet.processes[name].admin().state(items=True)["items"]
+    return {
+        f"{item['kind']} {item['name']}": item["digest"]
+        for item in items
+        if item["name"].startswith("greeter-staging") and not item["tombstone"]
+    }
