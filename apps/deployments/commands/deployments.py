@@ -86,8 +86,8 @@ def rollback(*, actor: Actor, deployment: Deployment, to: Release, note: str = "
     """Point the deployment at an earlier release and hold it there, so that automation does not undo it.
 
     Raises:
-        Conflict: `to` never ran in this environment, is what runs, or is stopped itself; the agent is deleted; it is held
-            and Studio itself wants to change it.
+        Conflict: `to` never ran in this environment, is what runs, or is stopped itself; the agent is deleted; it is
+            held and Studio itself wants to change it.
         Invalid: the note is too long.
     """
     note = checked_note(note)
