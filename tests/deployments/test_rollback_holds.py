@@ -34,6 +34,7 @@ from apps.gateways import due, reconcile
 from apps.gateways.client import GatewayUnreachable
 from apps.gateways.commands import accept_identity, edit_environment, remove_gateway, retry_gateway
 from apps.gateways.models import Environment, Gateway, Placement
+from apps.gateways.recording import Result, record
 from apps.gateways.sweep import rebuild
 from apps.tenants.commands import restore, suspend
 from contract.canonical import strict_loads
@@ -311,8 +312,8 @@ def test_a_worker_that_claimed_the_newer_release_and_is_only_slow(ran: Story, ac
     ran.roll_back(acme.actor("approver"))
     late = push.send()
     ran.fleet.reconcile()
-    assert reconcile.record_acknowledgement(slow, late) is False
-    assert reconcile.record_failure(slow, GatewayUnreachable("timed-out", "no answer")) is False
+    assert record(Result(slow, late)) is False
+    assert record(Result(slow, GatewayUnreachable("timed-out", "no answer"))) is False
     ran.holds()
 
 
@@ -349,7 +350,7 @@ def test_a_scanner_that_is_killed_and_comes_back(live_organization: Inhabited, t
             wanted = {("workflow", story.deployment.registration): release_of(story.new).digest}
             becomes(lambda: held_of(story.process, story.deployment) == wanted, "the new release")
             story.roll_back(live_organization.actor("approver"))
-            for _ in range(3):
+            for _ in range(2):
                 running.kill()
                 running.start()
                 Placement.objects.update(observed_generation=0, observed_digest="")

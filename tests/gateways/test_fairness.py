@@ -16,10 +16,11 @@ from django.utils import timezone
 
 from apps.core.secrets import encrypt
 from apps.gateways import due, reconcile
+from apps.gateways.client import GatewayUnreachable
 from apps.gateways.commands import create_key, edit_environment
 from apps.gateways.models import Environment, Gateway, Placement
-from apps.gateways.polling import poll
 from apps.gateways.reconcile import FALTERING, PER_GATEWAY, claim
+from apps.gateways.recording import Result, record
 from tests.deployments.steps import SYSTEM, deploy, status
 from tests.harness.fleet import Fleet
 from tests.harness.holes import HangingGateways, black_hole
@@ -123,7 +124,7 @@ def test_a_back_off_outlives_the_scanner_that_set_it(live_organization: Inhabite
         fleet = stack.enter_context(fleet_of(live_organization, tmp_path))
         create_key(actor=SYSTEM, environment=gone.environment, name="shop")
         (claimed,) = claim(reconcile.ORDINARY, limit=1)
-        reconcile.record_failure(claimed, reconcile.GatewayUnreachable("timed-out", "no answer"))
+        record(Result(claimed, GatewayUnreachable("timed-out", "no answer")))
         later = timezone.now() + timedelta(minutes=10)
         Placement.objects.update(next_attempt_at=later)
         waiting = Placement.objects.values().get()
@@ -192,7 +193,7 @@ def test_gateways_are_polled_as_often_as_their_environment_says(lone: Fleet, int
 
     lone.processes["stage-1"].kill()
     for factor in (1, 2, 4, 8):
-        poll(Gateway.objects.get().pk)
+        lone.poll()
         # Less often while it is away; but not much, so that its return is soon noticed.
         _expect_next_poll(min(interval * factor, max(interval, 15)))
     assert due.earliest() == Gateway.objects.get().next_poll_at, "the tenant is visited for nothing else"
