@@ -10,6 +10,7 @@ from apps.accounts.api import MemberViewSet, TokenViewSet
 from apps.agents.api import AgentVersionViewSet, AgentViewSet
 from apps.audit.api import EventViewSet
 from apps.deployments.api import DeploymentViewSet, ReleaseViewSet, RolloutViewSet
+from apps.deployments.stops.api import StopViewSet
 from apps.gateways.api import EnvironmentViewSet, GatewayViewSet, KeyViewSet, PlacementViewSet
 from apps.home.api import OverviewView
 from apps.telemetry.api import ExecutionMetrics, ExecutionViewSet, ModelPriceViewSet
@@ -28,6 +29,7 @@ router.register("model-prices", ModelPriceViewSet, basename="model-price")
 router.register("releases", ReleaseViewSet, basename="release")
 router.register("rollouts", RolloutViewSet, basename="rollout")
 router.register("placements", PlacementViewSet, basename="placement")
+router.register("stops", StopViewSet, basename="stop")
 router.register("tokens", TokenViewSet, basename="token")
 
 urlpatterns = [

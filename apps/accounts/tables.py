@@ -47,7 +47,7 @@ class MemberTable(Table):
     role = tables.Column()
     status = StatusColumn(accessor="is_active", reason="status_reason", order_by="is_active")
     last_login = TimeColumn(verbose_name="Last sign-in")
-    menu = ActionsColumn([CHANGE_ROLE, DEACTIVATE, REACTIVATE])
+    menu = ActionsColumn([CHANGE_ROLE, DEACTIVATE, REACTIVATE], on="member-row")
 
     class Meta(Table.Meta):
         model = User

@@ -16,13 +16,13 @@ _ADJECTIVES: dict[Tint, str] = {
     "green": "ready healthy active succeeded deployed running current allowed acknowledged synced enabled published "
     "confirmed reachable serving complete restored",
     "blue": "progressing pending deploying provisioning applying waiting revoking retrying connecting queued removing "
-    "registering checking scheduled watched",
+    "registering checking scheduled watched lifting",
     "yellow": "degraded drifted draining stale expiring held paused changed unpublished unverified outdated "
-    "waiting-for-approval",
+    "waiting-for-approval stopping",
     "red": "failed failing unreachable refused suspended denied broken conflicting rejected lost blocked unauthorized "
-    "timed-out",
+    "timed-out stopped",
     "gray": "draft archived deleted cancelled inactive removed superseded expired revoked unknown new disabled empty "
-    "rolled-back unused",
+    "rolled-back unused lifted",
 }
 _TINTS: dict[str, Tint] = {word: tint for tint, words in _ADJECTIVES.items() for word in words.split()}
 

@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.core import moments, statuses
+from apps.core.panels import page_buttons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,17 +122,20 @@ class ActionsColumn(tables.Column):
 
     Args:
         buttons: what may be done with a row; each is shown only to those who may.
+        on: name under which higher apps add buttons with `panels.page_button`; "" for none.
     """
 
-    def __init__(self, buttons: Sequence[ActionButton], **kwargs: Any) -> None:
+    def __init__(self, buttons: Sequence[ActionButton], *, on: str = "", **kwargs: Any) -> None:
         attrs = {"th": {"class": "actions"}, "td": {"class": "actions"}}
         super().__init__(verbose_name="", orderable=False, empty_values=(), attrs=attrs, **kwargs)
         self.buttons = tuple(buttons)
+        self.on = on
 
     def render(self, record: Model, table: tables.Table) -> SafeString:
-        menu = len(self.buttons) > 1
+        buttons = (*self.buttons, *page_buttons(self.on))
+        menu = len(buttons) > 1
         template = "components/action_item.html" if menu else ""
-        drawn = [button.render(table.request, record, small=True, template=template) for button in self.buttons]
+        drawn = [button.render(table.request, record, small=True, template=template) for button in buttons]
         items = [each for each in drawn if each]
         if not menu or not items:
             return items[0] if items else SafeString("")

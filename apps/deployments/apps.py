@@ -10,6 +10,9 @@ class DeploymentsConfig(AppConfig):
     def ready(self) -> None:
         from apps.agents.ports import hand_over_guards
         from apps.deployments import hooks, kinds
+
+        # Pages register what they show when they are imported.
+        from apps.deployments.stops import live, panels  # noqa: F401
         from apps.deployments.stops.course import follow_stops
         from apps.deployments.stops.coverage import why_not_own_more
         from apps.deployments.stops.kind import STOP, live_stops

@@ -3,10 +3,12 @@
 from django.urls import path
 
 from apps.deployments import views
+from apps.deployments.stops.urls import urlpatterns as stops
 
 app_name = "deployments"
 
 urlpatterns = [
+    *stops,
     path("deployments/", views.Matrix.as_view(), name="matrix"),
     path("deployments/all/", views.DeploymentList.as_view(), name="list"),
     path("deployments/<uuid:pk>/", views.DeploymentDetail.as_view(), name="detail"),

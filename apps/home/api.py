@@ -43,7 +43,7 @@ class AgentRowSerializer(serializers.Serializer[Any]):
 class ConcernSerializer(serializers.Serializer[Any]):
     """Something that is not as it should be, or not yet."""
 
-    kind = serializers.ChoiceField(choices=["deployment", "gateway", "errors"])
+    kind = serializers.ChoiceField(choices=["stop", "deployment", "gateway", "errors"])
     subject = serializers.CharField()
     status = serializers.CharField(source="adjective")
     reason = serializers.CharField()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 FRAGMENT_ID = "now"
 _LISTENS_TO = (
-    "agent", "agent-version", "environment", "gateway", "placement", "deployment", "rollout", "execution", "caller-key",
+    "agent", "agent-version", "environment", "gateway", "placement", "deployment", "rollout", "stop", "execution",
+    "caller-key",
 )  # fmt: skip
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from apps.audit.models import Event
 from apps.core.ports import ports
 from apps.core.statuses import look_of
-from apps.deployments.models import Deployment
+from apps.deployments.models import Deployment, Stop
 from apps.deployments.queries import statuses
+from apps.deployments.stops.queries import statuses as stop_statuses
 from apps.gateways.models import Environment, Gateway
 from apps.home.sentences import Sentence, sentence
 from apps.telemetry.pulse import Pulse, pulses
@@ -70,7 +71,7 @@ class Concern:
     """Something that is not as it should be, or not yet.
 
     Attributes:
-        kind: `deployment`, `gateway` or `errors`.
+        kind: `stop`, `deployment`, `gateway` or `errors`.
         since: when it began, as far as that is known.
     """
 
@@ -131,6 +132,7 @@ def overview(actor: Actor) -> Overview:
     found = statuses(deployments)
     rows = _rows(deployments, found, environments, pulses(actor))
     concerns = [
+        *_stop_concerns(actor),
         *_deployment_concerns(deployments, found),
         *_gateway_concerns(gateways),
         *_error_concerns(deployments, by_registration(actor, HOUR)),
@@ -161,6 +163,18 @@ def _rows(
         for agent, here in cells.items()
     ]
     return sorted(rows, key=lambda row: (row.urgency, -row.executions, row.agent.name.lower()))
+
+
+def _stop_concerns(actor: Actor) -> Iterable[Concern]:
+    """Every stop that holds: whoever comes here should know, and somebody has to lift it."""
+    live = list(ports.visible(Stop.objects.live().select_related("environment"), actor, "stop.view"))
+    found = stop_statuses(live) if live else {}
+    for stop in live:
+        status = found[stop.pk]
+        reason = f"{stop.reason}; {status.reason}"
+        yield Concern(
+            "stop", f"{stop.label} {stop.where}", stop.get_absolute_url(), status.adjective, reason, stop.created_at
+        )
 
 
 def _deployment_concerns(deployments: Iterable[Deployment], found: dict[UUID, DeploymentStatus]) -> Iterable[Concern]:

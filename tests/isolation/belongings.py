@@ -16,7 +16,7 @@ from apps.agents.definitions import Definition
 from apps.audit.models import Event
 from apps.core.actors import Actor
 from apps.core.commands import record_system_event
-from apps.deployments.commands import deploy, open_playground
+from apps.deployments.commands import deploy, open_playground, stop_agent
 from apps.deployments.models import Deployment
 from apps.gateways.commands import create_environment, create_key, register_gateway
 from apps.gateways.models import Placement
@@ -51,6 +51,8 @@ class Belongings:
         rollout = deploy(actor=SYSTEM, environment=environment, version=version, note=mark)
         deployment = Deployment.objects.get(pk=rollout.deployment_id)
         open_playground(actor=SYSTEM, deployment=deployment)
+        stopped = agents.create(actor=SYSTEM, slug=f"{mark}-stopped", definition=_definition(mark))
+        stop = stop_agent(actor=SYSTEM, agent=stopped, environment=environment, reason=mark)
         execution = Execution.objects.create(
             gateway=gateway, gateway_name=gateway.name, environment=environment, epoch=mark, seq=1, execution_id=mark,
             registration=deployment.registration, agent_slug=agent.slug, release_digest=mark, key_id=key.public_id,
@@ -84,6 +86,8 @@ class Belongings:
             Argument("deployments", "deployment"): deployment.pk,
             Argument("releases", "pk"): rollout.to_release.pk,
             Argument("executions", "pk"): execution.pk,
+            Argument("stops", "public_id"): stop.public_id,
+            Argument("stop", "environment"): environment.slug,
             Argument("activity", "subject"): f"24h:agent:{agent.slug}",
             Argument("model-prices", "profile"): price.profile,
             Argument("audit", "sequence"): last.sequence,
@@ -95,6 +99,7 @@ class Belongings:
             "caller-key": key.pk,
             "deployment": deployment.pk,
             "rollout": rollout.pk,
+            "stop": stop.pk,
         }
 
 

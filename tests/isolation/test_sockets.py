@@ -167,7 +167,7 @@ def test_every_kind_of_socket_is_covered_here() -> None:
         "ws/playground/<str:id>/",
         "",
     ]
-    about_objects = {"gateway", "environment", "caller-key", "deployment", "rollout"}
+    about_objects = {"gateway", "environment", "caller-key", "deployment", "rollout", "stop"}
     about_oneself = {"home", "activity"}
     # Those of the product; other tests register their own.
     ours = {name for name, each in fragments.items() if each.render.__module__.startswith("apps.")}
@@ -199,7 +199,7 @@ def _paths_of_acmes_objects() -> list[str]:
     return [*paths, f"/ws/playground/{belongings.deployment.pk}/"]
 
 
-@pytest.mark.parametrize("name", ["gateway", "environment", "caller-key", "deployment", "rollout"])
+@pytest.mark.parametrize("name", ["gateway", "environment", "caller-key", "deployment", "rollout", "stop"])
 @pytest.mark.parametrize("key", [str(uuid.uuid4()), "1", "no-uuid", "%00", "x" * 500])
 async def test_a_made_up_object_is_not_found(company: Inhabited, owners_cookie: str, name: str, key: str) -> None:
     assert await _close_code(f"/ws/live/{name}/{key}/", _headers(company.host, owners_cookie)) == 4404

@@ -10,9 +10,10 @@ from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, Val
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from apps.deployments.models import Rollout, RolloutStep
+from apps.deployments.models import Rollout, RolloutStep, Stop
 from apps.deployments.queries.progress import FAILING_AFTER, RolloutView, counted
 from apps.deployments.rollouts.fleets import begun_waves, gateways_of, placements_of
+from apps.deployments.stops.coverage import in_words, stops_of
 from apps.gateways.models import Gateway, Placement
 from contract.kinds import ROUTE, WORKFLOW
 from contract.names import canary_name, registration_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from apps.deployments.models import Deployment, DeploymentQuerySet
 
-Adjective = Literal["running", "progressing", "paused", "failing", "waiting", "removing", "undeployed"]
+Adjective = Literal["stopped", "running", "progressing", "paused", "failing", "waiting", "removing", "undeployed"]
 ADJECTIVES: tuple[Adjective, ...] = get_args(Adjective)
 _FAILING = (
     Q(attempts__gte=FAILING_AFTER)
@@ -77,7 +78,7 @@ class DeploymentStatus:
     @property
     def settled(self) -> bool:
         """Whether nothing is under way."""
-        return self.adjective in ("running", "undeployed")
+        return self.adjective in ("stopped", "running", "undeployed")
 
 
 def with_adjective(deployments: DeploymentQuerySet) -> QuerySet[Deployment]:
@@ -92,6 +93,7 @@ def with_adjective(deployments: DeploymentQuerySet) -> QuerySet[Deployment]:
     unsettled, gone = Exists(here.unsettled()), Q(release=None)
     return deployments.annotate(
         adjective=Case(
+            When(~gone & Exists(_stops()), then=Value("stopped")),
             When(Exists(here.unsettled().filter(_FAILING)), then=Value("failing")),
             When(gone & Q(unsettled), then=Value("removing")),
             When(gone, then=Value("undeployed")),
@@ -104,8 +106,19 @@ def with_adjective(deployments: DeploymentQuerySet) -> QuerySet[Deployment]:
     )
 
 
+def _stops() -> QuerySet[Stop]:
+    """The live stops that cover a deployment, for a subquery; `stops.coverage` says the same of rows that were read."""
+    where = Q(environment=None) | Q(environment=OuterRef("environment"))
+    of = (
+        Q(slugs__contains=[OuterRef("agent__slug")])
+        | Q(digests__contains=[OuterRef("release__digest")])
+        | Q(author=OuterRef("agent__owner"))
+    )
+    return Stop.objects.live().filter(where, of)
+
+
 def statuses(deployments: Iterable[Deployment]) -> dict[UUID, DeploymentStatus]:
-    """The status of each deployment, by primary key, in three queries, and one more if waves are under way."""
+    """The status of each deployment, by primary key, in four queries, and one more if waves are under way."""
     shown = list(deployments)
     placements: dict[str, list[Placement]] = defaultdict(list)
     rows = placements_of([deployment.registration for deployment in shown]).select_related("gateway")
@@ -118,6 +131,7 @@ def statuses(deployments: Iterable[Deployment]) -> dict[UUID, DeploymentStatus]:
     under_way: dict[UUID, list[RolloutStep]] = defaultdict(list)
     for step in _steps_under_way(shown):
         under_way[step.rollout.deployment_id].append(step)
+    stops = stops_of(shown)
     within = gateways_of(begun_waves(step for steps in under_way.values() for step in steps))
     now = timezone.now()
     return {
@@ -126,6 +140,7 @@ def statuses(deployments: Iterable[Deployment]) -> dict[UUID, DeploymentStatus]:
             gateways[deployment.environment_id],
             placements[deployment.registration],
             _Course(under_way[deployment.pk], within) if under_way[deployment.pk] else None,
+            stops.get(deployment.pk),
             now,
         )
         for deployment in shown
@@ -160,6 +175,7 @@ def _status(
     gateways: list[Gateway],
     placements: list[Placement],
     course: _Course | None,
+    stop: Stop | None,
     now: datetime,
 ) -> DeploymentStatus:
     held: dict[UUID, list[Placement]] = defaultdict(list)
@@ -174,6 +190,8 @@ def _status(
     # Where nothing runs, a gateway that never held it has no part in it.
     if deployment.release_id is None:
         progress = tuple(each for each in progress if each.placement is not None)
+    if stop is not None and deployment.release_id is not None:
+        return DeploymentStatus("stopped", in_words(stop), progress)
     adjective = _adjective(deployment, gateways, progress, course.rollout if course is not None else None)
     reason = _reason(deployment, adjective, progress)
     if course is not None and adjective in ("progressing", "paused", "failing"):
