@@ -106,7 +106,7 @@ class FaultyProxy:
         # The loop itself refers to a task that waits only weakly.
         self._serving.add(task)
         try:
-            while (request := await _message(reader)) is not None:
+            while (request := await _next_request(reader, link)) is not None:
                 while self.silent:  # noqa: ASYNC110 (set by another thread, which an Event would not be told by)
                     await asyncio.sleep(0.05)
                 if self.cut:
@@ -207,6 +207,26 @@ async def _cancel_all() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+async def _next_request(reader: asyncio.StreamReader, link: _Link | None) -> bytes | None:
+    """The next request; None if Studio has left.
+
+    Raises:
+        _Lost: the gateway has left, and Studio has to hear of it at once, as it would without a proxy in between.
+    """
+    if link is None:
+        return await _message(reader)
+    request, gone = asyncio.ensure_future(_message(reader)), asyncio.ensure_future(link.reader.read(1))
+    try:
+        await asyncio.wait({request, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not request.done():
+            raise _Lost
+        return request.result()
+    finally:
+        for each in (request, gone):
+            each.cancel()
+        await asyncio.gather(request, gone, return_exceptions=True)
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connection
 
-from apps.gateways import reconcile
+from apps.gateways.leases import LEASE_S
 from tests.chaos import checks
 from tests.chaos.evidence import gather, unfinished, unsettled
 from tests.chaos.fleet import Tenant, settle_in
@@ -22,12 +22,13 @@ from tests.chaos.proxy import Network, Weather
 from tests.chaos.studio import fulfil, pick
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.chaos.installation import Installation
     from tests.chaos.processes import Process
 
 _RECOVER_WITHIN_S = 120.0
+_PATIENT_S = 10.0
 _LOOK_EVERY_S = 0.1
 
 
@@ -50,7 +51,7 @@ class Report:
     refused: int = 0
     sightings: int = 0
     applied: int = 0
-    lease_s: float = field(default_factory=lambda: reconcile.LEASE.total_seconds())
+    lease_s: float = LEASE_S
 
     @property
     def passed(self) -> bool:
@@ -184,12 +185,8 @@ class Run:
 
     def _recover(self, what: str, deaths: Sequence[float]) -> bool:
         """Wait until everything wanted is there and recorded; note how long each death took to get over."""
-        deadline = time.monotonic() + _RECOVER_WITHIN_S
-        while problems := unsettled(self._tenants):
-            if time.monotonic() > deadline:
-                self.report.problems["unsettled"] = [f"after {what}: {problem}" for problem in problems]
-                return False
-            time.sleep(_LOOK_EVERY_S)
+        if not self._wait_until_none(unsettled, what):
+            return False
         now = time.monotonic()
         took = [now - death for death in deaths]
         self.report.recoveries_s += took
@@ -198,11 +195,19 @@ class Run:
 
     def _finish(self, what: str) -> bool:
         """Wait until every rollout has taken its last step, and that step is done as well."""
-        deadline = time.monotonic() + _RECOVER_WITHIN_S
-        while problems := unfinished(self._tenants) or unsettled(self._tenants):
-            if time.monotonic() > deadline:
+        return self._wait_until_none(lambda tenants: unfinished(tenants) or unsettled(tenants), what)
+
+    def _wait_until_none(self, ask: Callable[[Sequence[Tenant]], list[str]], what: str) -> bool:
+        """Ask for problems until there are none; what is left in the end is one of the run."""
+        began = time.monotonic()
+        told = began + _PATIENT_S
+        while problems := ask(self._tenants):
+            if time.monotonic() > began + _RECOVER_WITHIN_S:
                 self.report.problems["unsettled"] = [f"after {what}: {problem}" for problem in problems]
                 return False
+            if time.monotonic() > told:
+                told = time.monotonic() + _PATIENT_S
+                say(f"{what}: still waiting for {len(problems)}, such as: {problems[0]}")
             time.sleep(_LOOK_EVERY_S)
         return True
 

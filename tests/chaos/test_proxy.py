@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -110,6 +111,21 @@ def test_a_gateway_that_is_cut_off_or_silent_hears_nothing(upstream: Upstream, n
     with pytest.raises(httpx.TimeoutException):
         _put(proxy, timeout=0.2)
     assert upstream.heard == []
+
+
+def test_studio_hears_at_once_that_a_gateway_died(network: Network) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy = network.proxy(server.getsockname()[1], "seed", CALM)
+        with socket.create_connection(("127.0.0.1", proxy.port)) as studio:
+            studio.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            gateway, _ = server.accept()
+            gateway.recv(1000)
+            gateway.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            assert studio.recv(1000).startswith(b"HTTP/1.1 200")
+            gateway.close()
+            studio.settimeout(10)
+            with pytest.raises(ConnectionResetError):
+                studio.recv(1)
 
 
 def test_the_same_seed_meets_the_same_faults(upstream: Upstream, network: Network) -> None:
