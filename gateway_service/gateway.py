@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sqlite3
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -115,22 +114,23 @@ class Gateway:
         """What the gateway serves now, including what any process has stored until now."""
         return self._live.current()
 
-    def check_unblocked(self) -> None:
-        """Look whether anything may run here.
+    def unblocked_state(self) -> Snapshot:
+        """The same as `state`, if anything at all may run here.
 
         Raises:
             GatewayError: a stop on the disk cannot be read, so nobody knows what it forbids.
         """
-        if self.state().blocked:
+        snapshot = self.state()
+        if snapshot.blocked:
             raise GatewayError(
                 ErrorCode.NOT_READY,
                 "a stop in the gateway's store is damaged; nothing runs here until Studio has placed it again",
                 retry_after_s=_BLOCKED_RETRY_S,
             )
+        return snapshot
 
     def _check_may_run(self, registration: Registration) -> None:
-        self.check_unblocked()
-        if self.state().view(Stops).covers(registration):
+        if self.unblocked_state().view(Stops).covers(registration):
             self.metrics.refuse_stopped(registration.name)
             raise StoppedError(registration.name)
 
@@ -140,9 +140,10 @@ class Gateway:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
                 self.state()
-            except sqlite3.Error as error:
-                # Requests meet the same error and fail; the next look may find the disk well again.
-                _log.error("the store cannot be read: %s", error)
+            except Exception:  # noqa: BLE001 (whatever it is, the next look must come)
+                # Requests meet the same error and fail. The next look may find the disk well again, so there must be
+                # one: a stop that another process has acknowledged is not allowed to go unnoticed.
+                _log.exception("the store cannot be read")
 
     def event_stream(self, invocation: Invocation, form: StreamFormat) -> EventStream:
         """An answer that sends the execution's text while it runs."""

@@ -113,6 +113,8 @@ def caller_document() -> Json:
                         "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
                         "stream": {"type": "boolean"},
                         "inputs": {"type": "object", "description": "further inputs of the registration"},
+                        "user": {"type": "string", "description": "keeps its calls on one release during a rollout"},
+                        "safety_identifier": {"type": "string", "description": "the successor of `user`"},
                     },
                 },
             )

@@ -137,7 +137,7 @@ class AdminApi:
         """Whether callers may be sent here: loaded, not draining, and nothing in the store bars all calls."""
         if self._gateway.engine.draining:
             raise GatewayError(ErrorCode.DRAINING, "the gateway is about to stop")
-        self._gateway.check_unblocked()
+        self._gateway.unblocked_state()
         return JsonResponse({"status": "ready"})
 
     def _authenticate(self, request: Request) -> None:

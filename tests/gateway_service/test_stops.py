@@ -170,6 +170,7 @@ def test_a_stop_ends_what_runs_before_it_is_acknowledged(
     assert len(records) == 4, "when the stop is acknowledged, nothing of it runs any more"
     assert {(record["status"], record["error_code"]) for record in records} == {("cancelled", "stopped")}
     assert studio.state()["capacity"]["in_flight"] == 1, "what is not stopped goes on"
+    assert model.abandoned.wait(5), "nobody pays for words that nobody will read"
     gate.set()
     sync, streamed, chatted, chunks, untouched = background.answers()
     assert (sync.status_code, error_of(sync)["code"]) == (403, "stopped")
