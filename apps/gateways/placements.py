@@ -174,12 +174,4 @@ def _desire(placement: Placement, digest: str, *, urgent: bool) -> None:
     placement.next_attempt_at = timezone.now()
     placement.lease_until = None
     placement.drop_receipt()
-    placement.set_condition(Condition.placed("waiting", _waits_for(placement.gateway)))
-
-
-def _waits_for(gateway: Gateway) -> str:
-    if not gateway.pinned:
-        return f"waits for the first answer of {gateway.name}"
-    if gateway.status == Gateway.Status.REFUSED:
-        return f"waits until {gateway.name} is accepted again: {gateway.status_reason}"
-    return "waits for its turn"
+    placement.set_condition(Condition.placed("waiting", "waits for its turn"))

@@ -81,7 +81,7 @@ def confirmations(key: CallerKey) -> list[Confirmation]:
         Confirmation(
             placement.gateway,
             placement.settled,
-            placement.reason(now) if placement.gateway.pinned else "has never answered",
+            placement.reason(now),
             placement.condition.since if placement.settled and placement.condition else None,
         )
         for placement in placements

@@ -74,7 +74,7 @@ class GatewaySerializer(serializers.ModelSerializer[Gateway]):
         fields = (
             "id", "name", "environment", "address", "status", "status_reason", "status_since", "gateway_id",
             "public_key", "version", "boot_id", "revision", "in_flight", "max_concurrent", "registrations", "waiting",
-            "latency_ms", "started_at", "last_seen_at", "leaving_at", "created_at",
+            "latency_ms", "started_at", "last_seen_at", "next_poll_at", "leaving_at", "created_at",
         )  # fmt: skip
 
     def get_status(self, row: Gateway) -> str:
@@ -188,6 +188,12 @@ class PlacementSerializer(serializers.ModelSerializer[Placement]):
     status = serializers.CharField(read_only=True)
     status_reason = serializers.SerializerMethodField()
     conditions = ConditionSerializer(many=True, read_only=True)
+    next_attempt_at = serializers.DateTimeField(
+        source="next_act_at",
+        read_only=True,
+        allow_null=True,
+        help_text="When Studio acts next by itself; null once the gateway holds what is wanted.",
+    )
 
     class Meta:
         model = Placement

@@ -291,9 +291,7 @@ class RolloutView:
         if waiting is None:
             return GatewayInStep(gateway, "wanted", "waits for its turn")
         failing = waiting.attempts > 0 or not (gateway.reachable or gateway.status == Gateway.Status.PENDING)
-        return GatewayInStep(
-            gateway, "failing" if failing else "wanted", waiting.reason(self.now), waiting.next_attempt_at
-        )
+        return GatewayInStep(gateway, "failing" if failing else "wanted", waiting.reason(self.now), waiting.next_act_at)
 
 
 def _reach(share: str) -> str:

@@ -55,7 +55,7 @@ class GatewayProgress:
     @property
     def next_attempt_at(self) -> datetime | None:
         """When it is tried next; None where nothing is left to try."""
-        return self.placement.next_attempt_at if self.placement is not None and not self.confirmed else None
+        return self.placement.next_act_at if self.placement is not None else None
 
 
 @dataclass(frozen=True, slots=True)

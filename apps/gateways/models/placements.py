@@ -66,6 +66,20 @@ class Condition:
         return [*others, self.to_json()]
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What keeps a placement from being as wanted.
+
+    Attributes:
+        message: in words.
+        next_act, until: what Studio does by itself and when; a moment that has passed means now.
+    """
+
+    message: str
+    next_act: str
+    until: datetime
+
+
 class PlacementQuerySet(models.QuerySet["Placement"]):
     """Placements, tombstones included."""
 
@@ -201,17 +215,40 @@ class Placement(BaseModel):
             return "failed"
         return "removing" if self.tombstone else "progressing"
 
+    def waiting(self, now: datetime) -> Waiting | None:
+        """What it waits for, and when Studio acts next by itself; None once the gateway holds what is wanted."""
+        if self.settled:
+            return None
+        gateway, condition = self.gateway, self.condition
+        if not gateway.pinned:
+            return Waiting(f"waits for the first answer of {gateway.name}", "asked again", gateway.next_poll_at)
+        if gateway.status == Gateway.Status.REFUSED:
+            message = f"waits until {gateway.name} is accepted again: {gateway.status_reason}"
+            return Waiting(message, "asked again", gateway.next_poll_at)
+        message = condition.message if condition else "waits for its turn"
+        if self.lease_until is not None and self.lease_until > now:
+            under_way = f"{message}, and is on its way again" if self.attempts else "is on its way"
+            return Waiting(under_way, "without an answer tried again", self.lease_until)
+        opens = gateway.circuit_open_until
+        if opens is None or self.priority or opens <= max(self.next_attempt_at, now):
+            return Waiting(message, "next try", self.next_attempt_at)
+        if not self.attempts:
+            message = f"waits, because {gateway.name} failed several times in a row"
+        return Waiting(message, "next try", opens)
+
     @property
-    def next_try_at(self) -> datetime:
-        """When it is pushed next: not before its own time, and unless it is urgent not while the circuit is open."""
-        opens = self.gateway.circuit_open_until
-        return self.next_attempt_at if self.priority or opens is None else max(self.next_attempt_at, opens)
+    def next_act_at(self) -> datetime | None:
+        """When Studio acts next by itself; None once nothing is left to do."""
+        waiting = self.waiting(timezone.now())
+        return waiting.until if waiting is not None else None
 
     def reason(self, now: datetime | None = None) -> str:
-        """Why it has this status, and when it will be tried next: “connection refused, next try in 12 s”."""
-        condition = self.condition
-        message = condition.message if condition else "waits for its turn"
-        if self.settled or not self.attempts:
-            return message
-        left = (self.next_try_at - (now or timezone.now())).total_seconds()
-        return f"{message}, next try in {round(left)} s" if left >= 1 else f"{message}, trying again now"
+        """Why it has this status, and what comes next when: “connection refused, next try in 12 s”."""
+        moment = now or timezone.now()
+        waiting = self.waiting(moment)
+        if waiting is None:
+            return self.condition.message if self.condition else "as wanted"
+        left = (waiting.until - moment).total_seconds()
+        if left >= 1:
+            return f"{waiting.message}, {waiting.next_act} in {round(left)} s"
+        return f"{waiting.message}, trying again now" if self.attempts else waiting.message
