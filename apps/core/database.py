@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _LONGEST_LIFE_S = 900
 _WAIT_S = 10
 
-# A pool tries to connect again after 1 s, and would then wait twice as long each time: 7 s after a database is back that
-# was away for four. Its work is late by then, and a try a second harms nobody. The library offers no other way.
+# A pool tries to connect again after 1 s, and would then wait twice as long each time: a database away for four
+# seconds is found up to four seconds late. A try a second harms nobody. The library offers no other way to say so.
 AttemptWithBackoff.DELAY_BACKOFF = 1.0
 
 
