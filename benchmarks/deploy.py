@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from apps.agents.models import AgentVersion
 
 GATEWAYS = int(os.environ.get("KAIZEN_BENCH_GATEWAYS", "50"))
-DEPLOYS = 20
+DEPLOYS = int(os.environ.get("KAIZEN_BENCH_DEPLOYS", "20"))
 _IDLE_S, _POLLING_S = 20.0, 30.0
 _SYSTEM = Actor.system("benchmark")
 # Nothing is executed, so no model answers.

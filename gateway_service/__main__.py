@@ -25,6 +25,9 @@ EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: restarting will not help."""
 
 _BACKLOG = 2_048
+# Longer than Studio, or a load balancer as usually set, keeps an idle connection: whoever sends should be the one that
+# closes, or a request may meet a connection that is just being closed.
+_KEEP_ALIVE_S = 75
 
 _log = logging.getLogger("gateway_service")
 
@@ -101,6 +104,7 @@ def _serve(gateway: Gateway, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         lifespan="on",
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=gateway.settings.drain_s,
     )
     host, port = listener.getsockname()[:2]

@@ -22,7 +22,7 @@ from apps.core.database import let_go
 from apps.core.errors import NotFound
 from apps.core.tenancy import tenant
 from apps.gateways import due, observers
-from apps.gateways.models import Placement
+from apps.gateways.models import Gateway, Placement
 from apps.gateways.polling import claim_polls, finish_leaving, poll
 from apps.gateways.reconcile import (
     FALTERING,
@@ -39,8 +39,6 @@ from apps.gateways.reconcile import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from apps.gateways.models import Gateway
 
 log = structlog.get_logger(__name__)
 
@@ -89,10 +87,12 @@ def visit(turn: due.Due, free: dict[LaneName, int], *, tell: bool = True) -> lis
     """
     with tenant(turn.schema):
         with transaction.atomic():
-            claims = _claim_pushes(free) if Placement.objects.unsettled().exists() else []
+            unsettled, leaving = _more_than_polls()
+            claims = _claim_pushes(free) if unsettled else []
             polls = claim_polls(free["poll"])
         errands = prepare([claimed for _, claimed in claims])
-        finish_leaving()
+        if leaving:
+            finish_leaving()
         waited_for = _waited_for(tell=tell)
         again = due.first_of(due.at_gateways(), waited_for)
         if again is not None and not claims and not polls:
@@ -106,11 +106,28 @@ def visit(turn: due.Due, free: dict[LaneName, int], *, tell: bool = True) -> lis
     ]
 
 
+_MORE_THAN_POLLS = f"""
+    SELECT EXISTS (
+        SELECT FROM {Placement._meta.db_table}
+        WHERE observed_generation <> desired_generation OR observed_digest <> desired_digest
+    ), EXISTS (SELECT FROM {Gateway._meta.db_table} WHERE leaving_at IS NOT NULL)
+"""  # noqa: S608
+
+
+def _more_than_polls() -> tuple[bool, bool]:
+    """Whether anything in the tenant is to be pushed, and whether any gateway is leaving. One cheap question."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MORE_THAN_POLLS)
+        unsettled, leaving = cursor.fetchone()
+    return unsettled, leaving
+
+
 def _waited_for(*, tell: bool) -> datetime | None:
     """Let higher floors look if they are to, or if what they wait for has come; returns what they wait for next."""
-    moment = due.awaited()
-    if not tell and (moment is None or moment > timezone.now()):
-        return moment
+    if not tell:
+        moment = due.awaited()
+        if moment is None or moment > timezone.now():
+            return moment
     observers.changed()
     return due.awaited()
 
@@ -190,6 +207,12 @@ class Scanner:
         for threads in self._threads.values():
             threads.shutdown(wait=True, cancel_futures=True)
         connections.close_all()
+
+    @property
+    def busy(self) -> int:
+        """How many jobs are under way."""
+        with self._lock:
+            return sum(sum(busy.values()) for busy in self._busy.values())
 
     def scan(self) -> int:
         """One pass: claim what is due, hand it to the threads.
