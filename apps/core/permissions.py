@@ -9,11 +9,12 @@ from apps.core.commands import may
 from apps.core.requests import actor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from django.db.models import Model
     from django.http import HttpRequest
 
+    from apps.core.actors import Actor
     from apps.core.decisions import Decision
 
 T = TypeVar("T")
@@ -50,3 +51,15 @@ def decision(request: HttpRequest, action: str, resource: Model | None = None) -
 
 def allowed(request: HttpRequest, action: str, resource: Model | None = None) -> bool:
     return decision(request, action, resource).allowed
+
+
+def which(actor: Actor, actions: Iterable[str], resource: Model) -> dict[str, bool]:
+    """For each action whether the actor may do it with one thing; what the answers rest on is read once.
+
+    For what is drawn without a request, such as a live region.
+    """
+    token = _memory.set({})
+    try:
+        return {action: may(actor, action, resource).allowed for action in actions}
+    finally:
+        _memory.reset(token)

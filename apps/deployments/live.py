@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ValidationError
 from django.template.loader import render_to_string
 
-from apps.core.commands import may
 from apps.core.errors import NotFound
 from apps.core.live import fragment
+from apps.core.permissions import which
 from apps.core.ports import ports
 from apps.deployments.models import Deployment, Rollout
 from apps.deployments.queries import current_rollout, progress_of, status_of
@@ -114,8 +114,8 @@ def _charts(progress: RolloutProgress) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def _permissions(actor: Actor, deployment: Deployment) -> dict[str, Any]:
-    allowed = {name.replace("-", "_"): may(actor, f"deployment.{name}", deployment).allowed for name in _STEERING}
-    return {"may": allowed}
+    answers = which(actor, (f"deployment.{name}" for name in _STEERING), deployment)
+    return {"may": {name.replace("-", "_"): answers[f"deployment.{name}"] for name in _STEERING}}
 
 
 def _found(visible: QuerySet[Any], identifier: str, kind: str) -> Any:

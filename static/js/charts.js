@@ -21,6 +21,9 @@ const DATES = [
   [1, "{HH}:{mm}:{ss}", DAY, null, DAY, null, null, null, 1],
 ];
 
+// Steps between ticks, in seconds: uPlot's own, and two minutes, without which a window of four has no tick at all.
+const SPANS = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 28800, 43200, ...[1, 2, 4, 7, 14, 28, 56].map((days) => days * 86400)];
+
 // Half an execution is no tick.
 const WHOLE = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
 
@@ -127,7 +130,7 @@ class Chart {
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       scales: { x: { range: (_, min, max) => this.span(min, max) }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
-        { ...axis, grid: { show: false }, space: 72, values: DATES },
+        { ...axis, grid: { show: false }, space: 72, incrs: SPANS, values: DATES },
         { ...axis, size: 52, space: 40, values: (_, ticks) => ticks.map(tick), ...(unit === "ms" ? {} : { incrs: WHOLE }) },
       ],
       series: [{}, ...this.order.map((at) => this.look(series[at], at, colours[at], stacked))],
