@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from contract.kinds import API_KEY, TOMBSTONE_DIGEST
+from contract.kinds import API_KEY, STOP, TOMBSTONE_DIGEST
 from tests.chaos.plan import Act
-from tests.chaos.prober import ACCEPTED, GONE
+from tests.chaos.prober import ACCEPTED, GONE, RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -76,11 +76,27 @@ def lost(expected: Mapping[Place, int | None], served: Mapping[Place, Mapping[st
     ]
 
 
+def unstopped(living: Iterable[str], stopped: Mapping[str, Mapping[str, bool]]) -> list[str]:
+    """Registrations that run although they were stopped, or are stopped although that was lifted.
+
+    Args:
+        living: what is stopped, by the promises alone.
+        stopped: by registration and gateway, what callers are told.
+    """
+    held = set(living)
+    return [
+        f"{gateway}: {name}: promised {'a stop' if name in held else 'no stop'}, and it {'is' if told else 'is not'}"
+        for name, found in stopped.items()
+        for gateway, told in found.items()
+        if told != (name in held)
+    ]
+
+
 def forgotten(ledger: Ledger, results: Iterable[str], entries: Iterable[Entry]) -> list[str]:
     """Promises that the database forgot or doubled, and events of them that are missing or there twice.
 
     Args:
-        results: ids of all rollouts and keys that the database has of the run.
+        results: ids of all rollouts, keys and stops that the database has of the run.
         entries: all events of the log.
     """
     rows = Counter(results)
@@ -88,7 +104,7 @@ def forgotten(ledger: Ledger, results: Iterable[str], entries: Iterable[Entry]) 
     problems = []
     for promise in ledger.promises:
         told = "" if promise.told else " (found afterwards)"
-        if promise.act is not Act.REVOKE_KEY and rows.pop(promise.result, 0) != 1:
+        if promise.act not in (Act.REVOKE_KEY, Act.LIFT) and rows.pop(promise.result, 0) != 1:
             problems.append(f"{promise.tag}{told}: {promise.act} of {promise.place[1]} is not in the database")
         count = events[promise.act, promise.result]
         if count != 1:
@@ -135,15 +151,22 @@ def went_back(history: Iterable[Applied]) -> list[str]:
 def stale(sightings: Iterable[Sighting], history: Sequence[Applied]) -> list[str]:
     """Calls that saw something older than what was recorded as confirmed before they began.
 
-    After a wipe nothing can be expected of a thing until it is there again: until a generation that is new enough took
+    A confirmed stop holds until it is lifted, also on a gateway that lost it: nothing is put there before it. Of all
+    else, nothing can be expected after a wipe until it is there again: until a generation that is new enough took
     effect in the gateway's present life. In its first life, a confirmation of what never took effect is a lie.
     """
     by_thing: dict[tuple[str, int, str, str], list[Applied]] = defaultdict(list)
     for each in history:
         by_thing[each.gateway, each.life, each.kind, each.name].append(each)
     problems = []
+    lifted = {(each.name, each.generation) for each in history if each.digest == TOMBSTONE_DIGEST}
     for sighting in sightings:
         if not sighting.floor:
+            continue
+        if sighting.kind == STOP.name:
+            over = any(name == sighting.name and number >= sighting.floor for name, number in lifted)
+            if sighting.seen == RUNNING and not over:
+                problems.append(f"{sighting.gateway}: the stop {sighting.name} was confirmed, and then it ran again")
             continue
         applied = by_thing[sighting.gateway, sighting.life, sighting.kind, sighting.name]
         enough = [each for each in applied if each.generation >= sighting.floor]
@@ -171,6 +194,8 @@ _ACTIONS = {
     "deployment.undeploy": Act.UNDEPLOY,
     "caller-key.create": Act.ISSUE_KEY,
     "caller-key.revoke": Act.REVOKE_KEY,
+    "stop.agent": Act.STOP,
+    "stop.lift": Act.LIFT,
 }
 
 

@@ -10,7 +10,7 @@ import httpx
 
 from apps.audit.chain import verify
 from apps.audit.models import Event
-from apps.deployments.models import Rollout
+from apps.deployments.models import Rollout, Stop
 from apps.gateways.models import CallerKey, Placement
 from tests.chaos import checks
 from tests.chaos.checks import Entry, Row
@@ -29,12 +29,14 @@ class Evidence:
 
     Attributes:
         served: by place and gateway, the version that callers get (1 for a key that opens), None for nothing.
-        results: ids of all rollouts and of all keys that wishes made.
+        stopped: by registration and gateway, whether callers are told that it is stopped; without what is not there.
+        results: ids of all rollouts, of all stops, and of all keys that wishes made.
         entries: the log.
         succeeded: ids of the rollouts that have succeeded.
     """
 
     served: dict[Place, dict[str, int | None]]
+    stopped: dict[str, dict[str, bool]]
     results: list[str]
     entries: list[Entry]
     succeeded: list[str]
@@ -93,6 +95,7 @@ def gather(tenant: Tenant) -> Evidence:
     """Everything that a tenant's run is judged by."""
     return Evidence(
         served=_served(tenant),
+        stopped=_stopped(tenant),
         results=patiently(tenant.schema, _results),
         entries=patiently(tenant.schema, _entries),
         succeeded=patiently(tenant.schema, _succeeded),
@@ -103,7 +106,7 @@ def gather(tenant: Tenant) -> Evidence:
 def _results() -> list[str]:
     rollouts = Rollout.objects.values_list("pk", flat=True)
     keys = CallerKey.objects.exclude(name="prober").values_list("pk", flat=True)
-    return [str(key) for key in [*rollouts, *keys]]
+    return [str(key) for key in [*rollouts, *keys, *Stop.objects.values_list("pk", flat=True)]]
 
 
 def _succeeded() -> list[str]:
@@ -128,6 +131,20 @@ def _served(tenant: Tenant) -> dict[Place, dict[str, int | None]]:
             for replica in tenant.in_environment(place[0]):
                 served.setdefault(place, {})[replica.name] = _ask(http, tenant, replica, place)
     return served
+
+
+def _stopped(tenant: Tenant) -> dict[str, dict[str, bool]]:
+    """Ask every gateway for everything that was ever deployed on it, whether it is stopped."""
+    stopped: dict[str, dict[str, bool]] = {}
+    with httpx.Client(timeout=10) as http:
+        for environment, registration in tenant.ledger.deployed:
+            key = tenant.probe_keys[environment]
+            for replica in tenant.in_environment(environment):
+                path = f"{replica.process.address}/workflows/{registration}"
+                answer = http.get(path, headers={"Authorization": f"Bearer {key.text}"})
+                if answer.status_code == 200:
+                    stopped.setdefault(registration, {})[replica.name] = answer.json()["stopped"]
+    return stopped
 
 
 def _ask(http: httpx.Client, tenant: Tenant, replica: Replica, place: Place) -> int | None:

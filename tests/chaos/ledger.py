@@ -18,9 +18,11 @@ class Promise:
     Attributes:
         tag: of the wish.
         act: what was done.
-        place: the environment and the registration, or the environment and the key's public id.
-        version: the agent's version that is to run from then on; None for nothing. Keys: 1 lives, None is revoked.
-        result: id of the rollout or of the key.
+        place: the environment and the registration, or the environment and the key's or the stop's public id.
+        version: the agent's version that is to run from then on; None for nothing. Of keys and stops: 1 for one that
+            lives, None for one that was ended.
+        result: id of the rollout, the key or the stop.
+        stops: the registration that a stop is about.
         told: whether the command returned; False if the connection broke and the row was found afterwards.
     """
 
@@ -30,6 +32,7 @@ class Promise:
     version: int | None
     result: str
     told: bool = True
+    stops: str = ""
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Ledger:
     """The promises made to one organization, in the order in which they were made.
 
     Attributes:
+        stops: living stops, by the registration that they are about.
+        stopped: registrations by the place of every stop that ever was.
         refused: how many commands Studio answered with a conflict, which promises nothing.
         vanished: commands whose connection broke and of which nothing was found afterwards; that is allowed.
     """
@@ -63,6 +68,8 @@ class Ledger:
     promises: list[Promise] = field(default_factory=list)
     deployed: dict[Place, Deployed] = field(default_factory=dict)
     keys: dict[Place, bool] = field(default_factory=dict)
+    stops: dict[str, Place] = field(default_factory=dict)
+    stopped: dict[Place, str] = field(default_factory=dict)
     refused: int = 0
     vanished: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -73,6 +80,11 @@ class Ledger:
             self.promises.append(promise)
             if promise.act in (Act.ISSUE_KEY, Act.REVOKE_KEY):
                 self.keys[promise.place] = promise.version is not None
+            elif promise.act is Act.STOP:
+                self.stops[promise.stops] = promise.place
+                self.stopped[promise.place] = promise.stops
+            elif promise.act is Act.LIFT:
+                del self.stops[promise.stops]
             else:
                 self.deployed.setdefault(promise.place, Deployed()).turn(promise.version)
 

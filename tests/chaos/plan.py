@@ -20,6 +20,8 @@ class Act(StrEnum):
     UNDEPLOY = "undeploy"
     ISSUE_KEY = "issue-key"
     REVOKE_KEY = "revoke-key"
+    STOP = "stop"
+    LIFT = "lift"
 
 
 class Strategy(StrEnum):
@@ -109,6 +111,7 @@ _ACTS = (
     Act.UNDEPLOY,
     *[Act.ISSUE_KEY] * 2,
     Act.REVOKE_KEY,
+    *[Act.STOP] * 2,  # of what is stopped: to lift that
 )
 _STRATEGIES = (Strategy.ALL_AT_ONCE, Strategy.ALL_AT_ONCE, Strategy.WAVES, Strategy.CANARY)
 _ROUND_S = 2.0

@@ -13,7 +13,7 @@ from django.db import connection
 
 from apps.core.tenancy import tenant as inside
 from apps.gateways.models import Placement
-from contract.kinds import API_KEY, WORKFLOW
+from contract.kinds import API_KEY, STOP, WORKFLOW
 from contract.names import registration_name
 from tests.chaos.fleet import AGENTS
 from tests.chaos.studio import AWAY
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.chaos.fleet import Replica, Tenant
 
 ACCEPTED, GONE = "accepted", "gone"
+STOPPED, RUNNING = "stopped", "running"
 _PAUSE_S = 0.05
 _CALL_S = 3.0
 
@@ -37,8 +38,8 @@ class Sighting:
         life: of the gateway's store during the whole call.
         began: in seconds since 1970.
         floor: the generation that the database had recorded as confirmed before the call began; 0 for none.
-        seen: digest of the release that is served, `ACCEPTED` for a key that opens, `GONE` for neither; or a status
-            that no caller should get.
+        seen: digest of the release that is served, `ACCEPTED` for a key that opens, `GONE` for neither;
+            `STOPPED` or `RUNNING` for the registration that a stop is about; or a status that no caller should get.
     """
 
     gateway: str
@@ -94,18 +95,22 @@ class Prober:
         """What is confirmed by now. While the database is away, what was confirmed before stays so."""
         try:
             with inside(tenant.schema):
-                rows = Placement.objects.filter(kind__in=[WORKFLOW.name, API_KEY.name])
+                rows = Placement.objects.filter(kind__in=[WORKFLOW.name, API_KEY.name, STOP.name])
                 for gateway, kind, name, generation in rows.values_list(
                     "gateway__name", "kind", "name", "observed_generation"
                 ):
-                    self._floors[gateway, kind, name] = generation
+                    # A stop holds on a gateway that lost it, too: until it has it again, nothing else is put there.
+                    before = self._floors.get((gateway, kind, name), 0) if kind == STOP.name else 0
+                    self._floors[gateway, kind, name] = max(before, generation)
         except AWAY:
             connection.close()
 
     def _probe(self, tenant: Tenant, replica: Replica) -> None:
         key = tenant.probe_keys[replica.environment]
         for agent in AGENTS:
-            self._call(replica, WORKFLOW.name, registration_name(agent, replica.environment), key)
+            registration = registration_name(agent, replica.environment)
+            stops = [place for place, name in list(tenant.ledger.stopped.items()) if name == registration]
+            self._call(replica, WORKFLOW.name, registration, key, stops=[public_id for _, public_id in stops])
         self._call(replica, API_KEY.name, key.id, key)
         keys = [name for (environment, name) in list(tenant.ledger.keys) if environment == replica.environment]
         known = [name for name in keys if name in tenant.texts]
@@ -113,7 +118,7 @@ class Prober:
             name = self._random.choice(known)
             self._call(replica, API_KEY.name, name, tenant.texts[name])
 
-    def _call(self, replica: Replica, kind: str, name: str, key: KeyText) -> None:
+    def _call(self, replica: Replica, kind: str, name: str, key: KeyText, *, stops: Sequence[str] = ()) -> None:
         life, began = replica.life, time.time()
         floor = self._floors.get((replica.name, kind, name), 0)
         path = f"/workflows/{name}" if kind == WORKFLOW.name else "/workflows"
@@ -122,8 +127,14 @@ class Prober:
         except httpx.HTTPError:
             return
         seen = _meaning(kind, answer)
-        if seen is not None and replica.life == life:
-            self.sightings.append(Sighting(replica.name, life, kind, name, began, floor, seen))
+        if seen is None or replica.life != life:
+            return
+        self.sightings.append(Sighting(replica.name, life, kind, name, began, floor, seen))
+        if answer.status_code == 200:
+            for stop in stops:
+                floor = self._floors.get((replica.name, STOP.name, stop), 0)
+                state = STOPPED if answer.json()["stopped"] else RUNNING
+                self.sightings.append(Sighting(replica.name, life, STOP.name, stop, began, floor, state))
 
 
 def _meaning(kind: str, answer: httpx.Response) -> str | None:

@@ -233,6 +233,7 @@ class Run:
             report.promises += len(tenant.ledger.promises)
             report.refused += tenant.ledger.refused
             report.problems["lost"] += checks.lost(tenant.ledger.expected(), evidence.served)
+            report.problems["lost"] += checks.unstopped(tenant.ledger.stops, evidence.stopped)
             report.problems["forgotten"] += checks.forgotten(tenant.ledger, evidence.results, evidence.entries)
             report.problems["untold"] += checks.untold(evidence.succeeded, evidence.entries)
             report.problems["chain"] += evidence.chain_problems

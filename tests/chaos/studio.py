@@ -6,12 +6,13 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
 
-from apps.agents.models import AgentVersion
+from apps.agents.models import Agent, AgentVersion
 from apps.core.errors import Conflict
 from apps.core.tenancy import tenant as inside
-from apps.deployments.commands import cancel, deploy, rollback, undeploy
-from apps.deployments.models import Deployment, Release, Rollout
+from apps.deployments.commands import cancel, deploy, lift_stop, rollback, stop_agent, undeploy
+from apps.deployments.models import Deployment, Release, Rollout, Stop
 from apps.deployments.strategies.plans import ALL_AT_ONCE, Plan, PlannedStep, Share
 from apps.gateways.commands import create_key, revoke_key
 from apps.gateways.models import CallerKey, Environment
@@ -78,6 +79,8 @@ def _act(owner: Tenant, wish: Wish) -> Promise | None:
         return _issue(owner, wish)
     if wish.act is Act.REVOKE_KEY:
         return _revoke(owner, wish)
+    if wish.act is Act.STOP:
+        return _stop_or_lift(owner, wish)
     place = _place(wish)
     act, version = _decide(owner.ledger.deployed.get(place, Deployed()), wish)
     rollout = _change(owner, wish, act, place, version)
@@ -144,6 +147,31 @@ def _key_to_revoke(owner: Tenant, wish: Wish) -> Place | None:
     return pick(living, wish.choices[0]) if living else None
 
 
+def _stop_or_lift(owner: Tenant, wish: Wish) -> Promise:
+    environment, registration = _place(wish)
+    living = owner.ledger.stops.get(registration)
+    if living is not None:
+        stop = lift_stop(actor=owner.actor, stop=Stop.objects.get(public_id=living[1]), reason=wish.tag)
+        return Promise(wish.tag, Act.LIFT, living, None, str(stop.pk), stops=registration)
+    stop = stop_agent(
+        actor=owner.actor,
+        agent=Agent.objects.get(slug=split_registration_name(registration).slug),
+        environment=Environment.objects.get(slug=environment),
+        reason=wish.tag,
+    )
+    return Promise(wish.tag, Act.STOP, (environment, stop.public_id), 1, str(stop.pk), stops=registration)
+
+
+def _find_stop(wish: Wish) -> Promise | None:
+    environment, registration = _place(wish)
+    stop = Stop.objects.filter(Q(reason=wish.tag) | Q(lift_reason=wish.tag)).first()
+    if stop is None:
+        return None
+    act, version = (Act.STOP, 1) if stop.reason == wish.tag else (Act.LIFT, None)
+    place = (environment, stop.public_id)
+    return Promise(wish.tag, act, place, version, str(stop.pk), told=False, stops=registration)
+
+
 def _find(owner: Tenant, wish: Wish) -> Promise | None:
     """What a command left whose connection broke: everything or nothing, since it is one transaction."""
     if wish.act is Act.ISSUE_KEY:
@@ -155,6 +183,8 @@ def _find(owner: Tenant, wish: Wish) -> Promise | None:
         place = _key_to_revoke(owner, wish)
         key = CallerKey.objects.exclude(revoked_at=None).filter(public_id=place[1] if place else "").first()
         return Promise(wish.tag, wish.act, place, None, str(key.pk), told=False) if key and place else None
+    if wish.act is Act.STOP:
+        return _find_stop(wish)
     rollout = Rollout.objects.filter(note=wish.tag).select_related("to_release__agent_version").first()
     if rollout is None:
         return None

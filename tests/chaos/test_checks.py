@@ -10,7 +10,7 @@ from tests.chaos import checks
 from tests.chaos.checks import Entry, Row
 from tests.chaos.ledger import Ledger, Place, Promise
 from tests.chaos.plan import Act
-from tests.chaos.prober import ACCEPTED, GONE, Sighting
+from tests.chaos.prober import ACCEPTED, GONE, RUNNING, STOPPED, Sighting
 from tests.chaos.recorder import Applied
 
 ONE, TWO = ("sha256:" + digit * 64 for digit in "12")
@@ -83,6 +83,16 @@ def test_a_wiped_gateway_owes_nothing_until_it_was_repaired() -> None:
     assert checks.stale([_sighting(2, GONE, began=60.0, life=1)], history)
 
 
+def test_what_runs_after_its_confirmed_stop_is_found_also_on_a_wiped_gateway() -> None:
+    history = [replace(_applied(1), kind="stop", name="s1")]
+    ran = replace(_sighting(1, RUNNING), kind="stop", name="s1")
+    assert checks.stale([replace(ran, seen=STOPPED)], history) == []
+    assert checks.stale([ran], history)
+    assert checks.stale([replace(ran, life=1)], history)
+    lifted = [*history, replace(_applied(2, TOMBSTONE_DIGEST), kind="stop", name="s1")]
+    assert checks.stale([ran], lifted) == []
+
+
 # What database and gateway hold ---------------------------------------------------------------------------------------
 
 
@@ -121,6 +131,17 @@ def test_a_deploy_that_was_lost_is_found() -> None:
     assert problem == "gateway-1: greeter-production: promised version 2, serves version 1"
     assert checks.lost(ledger.expected(), {**right, PLACE: {"gateway-0": None, "gateway-1": 2}})
     assert checks.lost(ledger.expected(), {**right, KEY: {"gateway-0": 1}})
+
+
+def test_a_stop_that_was_lost_or_outlived_its_end_is_found() -> None:
+    ledger = Ledger()
+    stop = Promise("wish-1", Act.STOP, ("production", "s1"), 1, "i1", stops="greeter-production")
+    ledger.add(stop)
+    assert checks.unstopped(ledger.stops, {"greeter-production": {"gateway-0": True}}) == []
+    assert checks.unstopped(ledger.stops, {"greeter-production": {"gateway-0": False}})
+    ledger.add(replace(stop, act=Act.LIFT, version=None))
+    assert checks.unstopped(ledger.stops, {"greeter-production": {"gateway-0": False}}) == []
+    assert checks.unstopped(ledger.stops, {"greeter-production": {"gateway-0": True}})
 
 
 def test_a_gateway_that_was_asked_nothing_is_not_taken_for_right() -> None:
