@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from apps.agents.commands import edit, publish
 from apps.core.actors import Actor
@@ -27,9 +27,9 @@ def next_version(agent: Agent, instructions: str) -> AgentVersion:
     return publish(actor=SYSTEM, agent=type(agent).objects.get(pk=edited.pk))
 
 
-def deploy(actor: Actor, environment: Environment, version: AgentVersion, **options: bool | str) -> Deployment:
+def deploy(actor: Actor, environment: Environment, version: AgentVersion, **options: Any) -> Deployment:
     """Deploy, and return the deployment as it is now."""
-    rollout = commands.deploy(actor=actor, environment=environment, version=version, **options)  # type: ignore[arg-type]
+    rollout = commands.deploy(actor=actor, environment=environment, version=version, **options)
     return fresh(rollout.deployment)
 
 

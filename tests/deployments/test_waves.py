@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from apps.core.errors import Conflict, Invalid
 from apps.deployments import commands, rollouts
 from apps.deployments.models import Deployment, RolloutStep
 from apps.deployments.queries import preview, progress_of, with_adjective
+from apps.deployments.rollouts import course
 from apps.deployments.strategies.plans import Plan, steps_from_text
 from apps.gateways.commands import remove_gateway
 from apps.gateways.models import Gateway
@@ -269,3 +271,74 @@ def test_who_decides_how_it_goes(fleet: Fleet, staging: Environment) -> None:
     commands.set_plan(actor=SYSTEM, deployment=deployment, plan=None)
     deploy(SYSTEM, staging, next_version(agent, "Say four."))
     assert [step.share for step in last(deployment).steps.all()] == ["1", "100 %"]
+
+
+class Died(Exception):
+    """What a kill -9 in the middle of a transaction comes to: nothing of it is there."""
+
+
+@pytest.mark.parametrize("where", ["_begin", "_succeed", "hint", "Fleet.place", "RolloutStep.save"])
+def test_whoever_dies_in_between_leaves_a_rollout_that_goes_on(
+    fleet: Fleet,
+    staging: Environment,
+    versions: tuple[AgentVersion, AgentVersion],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    """Whoever comes to this point dies there, now and then, and what was done in the same transaction is lost."""
+    deployment = deploy(SYSTEM, staging, versions[1], plan=waves("1, 100 %"))
+    owner, _, name = where.rpartition(".")
+    target: Any = getattr(course, owner) if owner else course
+    whole, passed, deaths = getattr(target, name), iter(range(1_000)), []
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if (passing := next(passed)) in (0, 2, 5, 9):
+            deaths.append(passing)
+            raise Died
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(target, name, dying)
+    for _ in range(12):
+        if last(deployment).state != "progressing":
+            break
+        with contextlib.suppress(Died):
+            rollouts.advance_all()
+        fleet.reconcile()
+    assert deaths
+    assert said(deployment) == "running: version 2 on 3 gateways"
+    assert last(deployment).state == "succeeded"
+    assert on_gateways(fleet, versions) == "2 2 2"
+    assert Event.objects.filter(action="rollout.succeeded", resource_id=str(last(deployment).pk)).count() == 1
+
+
+def test_a_stop_pauses_it_and_only_its_end_lets_it_go_on(
+    fleet: Fleet, staging: Environment, versions: tuple[AgentVersion, AgentVersion]
+) -> None:
+    deployment = deploy(SYSTEM, staging, versions[1], plan=waves("1, 100 %", soak_s=HOUR))
+    fleet.reconcile()
+    stop = commands.stop_release(actor=SYSTEM, release=release_of(versions[1]), reason="it leaks")
+    let_soak(deployment)
+    fleet.poll()
+    assert on_gateways(fleet, versions) == "2 1 1"
+    assert last(deployment).paused_by == "studio"
+    assert "it leaks" in last(deployment).pause_reason
+    for act in (commands.resume, commands.force):
+        with pytest.raises(Conflict, match="must not run"):
+            act(actor=SYSTEM, deployment=deployment)
+    commands.lift_stop(actor=SYSTEM, stop=stop, reason="it does not")
+    commands.resume(actor=SYSTEM, deployment=deployment)
+    fleet.reconcile()
+    assert on_gateways(fleet, versions) == "2 2 2"
+
+
+def test_sending_again_what_runs_over_a_rollout_takes_that_back(
+    fleet: Fleet, staging: Environment, versions: tuple[AgentVersion, AgentVersion]
+) -> None:
+    """Waves of the old release: who is not in one yet has it, too, and nobody keeps the new one."""
+    deploy(SYSTEM, staging, versions[1], plan=waves("2, 100 %", soak_s=HOUR))
+    fleet.reconcile()
+    assert on_gateways(fleet, versions) == "2 2 1"
+    deployment = deploy(SYSTEM, staging, versions[0], plan=waves("1, 100 %", soak_s=HOUR))
+    fleet.reconcile()
+    assert on_gateways(fleet, versions) == "1 1 1"
+    assert history(deployment)[-2:] == [("deploy", "superseded"), ("redeploy", "progressing")]

@@ -13,8 +13,10 @@ from apps.core.live import hint
 from apps.deployments import rollouts
 from apps.deployments.commands.conditions import checked_note
 from apps.deployments.models import Deployment, Rollout, RolloutPolicy, RolloutStep
+from apps.deployments.rollouts.beginning import PLANNED
 from apps.deployments.rollouts.course import look_ahead, reaches_everybody, step_on, steps_of
 from apps.deployments.rollouts.fleets import Fleet
+from apps.deployments.stops.coverage import refuse_stopped
 
 if TYPE_CHECKING:
     from apps.core.actors import Actor
@@ -27,12 +29,13 @@ def approve(*, actor: Actor, deployment: Deployment) -> Rollout:
     """Let a rollout go on after a step that waits for a person.
 
     Raises:
-        Conflict: no rollout is under way, or it waits for something else.
+        Conflict: no rollout is under way, it waits for something else, or a stop covers what it brings.
     """
     rollout, step = _current(deployment)
     ahead = look_ahead(Fleet.read(rollout, steps_of(rollout)), timezone.now())
     if ahead.waits_for != "approval":
         raise Conflict(f"{_step_in_words(step)} does not wait for approval yet.")
+    _refuse_stopped(rollout)
     step.approved_at, step.approved_by = timezone.now(), actor.label
     step.save(update_fields=["approved_at", "approved_by", "updated_at"])
     _add_step(rollout, step)
@@ -46,11 +49,12 @@ def force(*, actor: Actor, deployment: Deployment) -> Rollout:
     Gateways that have not confirmed still receive what they should, when they answer. A pause ends.
 
     Raises:
-        Conflict: no rollout is under way, or its step has not begun.
+        Conflict: no rollout is under way, its step has not begun, or a stop covers what it brings.
     """
     rollout, step = _current(deployment)
     if step.started_at is None and not rollout.paused:
         raise Conflict(f"{_step_in_words(step)} has not begun: the environment has no gateway yet.")
+    _refuse_stopped(rollout)
     add_to_event(skipped=_skipped(rollout))
     if step.started_at is not None:
         step.forced_at, step.forced_by = timezone.now(), actor.label
@@ -83,11 +87,12 @@ def resume(*, actor: Actor, deployment: Deployment) -> Rollout:
     """Let a paused rollout go on. Its present step is judged by what happens from now on.
 
     Raises:
-        Conflict: no rollout is under way, or it is not paused.
+        Conflict: no rollout is under way, it is not paused, or a stop covers what it brings.
     """
     rollout, step = _current(deployment)
     if not rollout.paused:
         raise Conflict("The rollout is not paused.")
+    _refuse_stopped(rollout)
     add_to_event(pause_reason=rollout.pause_reason)
     _add_step(rollout, step)
     _end_pause(rollout)
@@ -132,6 +137,16 @@ def _current(deployment: Deployment) -> tuple[Rollout, RolloutStep]:
     if rollout is None or step is None:
         raise Conflict(f"{deployment} has no rollout under way.")
     return rollout, step
+
+
+def _refuse_stopped(rollout: Rollout) -> None:
+    """Let a rollout go on only with what may run; taking something back stays possible.
+
+    Raises:
+        Conflict: a stop covers it.
+    """
+    if rollout.to_release is not None and rollout.kind in PLANNED:
+        refuse_stopped(rollout.deployment.agent, rollout.deployment.environment, rollout.to_release)
 
 
 def _go_on(rollout: Rollout) -> Rollout:

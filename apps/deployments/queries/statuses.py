@@ -162,7 +162,8 @@ class _Course:
 def _steps_under_way(deployments: Sequence[Deployment]) -> QuerySet[RolloutStep]:
     steps = RolloutStep.objects.filter(rollout__deployment__in=deployments, rollout__state=Rollout.State.PROGRESSING)
     names = ("rollout__deployment__environment", "rollout__from_release", "rollout__to_release")
-    return steps.select_related(*names).order_by("rollout", "index")
+    bodies = ("rollout__from_release__body", "rollout__to_release__body")
+    return steps.select_related(*names).defer(*bodies).order_by("rollout", "index")
 
 
 def status_of(deployment: Deployment) -> DeploymentStatus:

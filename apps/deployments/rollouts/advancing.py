@@ -11,9 +11,10 @@ from apps.core.actors import Actor
 from apps.core.commands import bookkeeping, record_system_event
 from apps.core.live import hint
 from apps.deployments.models import NOTE_MAX_LENGTH, Deployment, Rollout, RolloutStep
-from apps.deployments.rollouts.beginning import start
+from apps.deployments.rollouts.beginning import PLANNED, start
 from apps.deployments.rollouts.course import look_ahead, step_on, steps_of, watch
 from apps.deployments.rollouts.fleets import Fleet
+from apps.deployments.stops.coverage import covering, in_words
 from apps.gateways.models import Environment
 
 if TYPE_CHECKING:
@@ -44,19 +45,27 @@ def advance(rollout: Rollout) -> None:
         Environment.objects.select_for_update(of=("self",), no_key=True).get(pk=rollout.deployment.environment_id)
         Deployment.objects.select_for_update(of=("self",), no_key=True).get(pk=rollout.deployment_id)
         fresh = under_way().filter(pk=rollout.pk).first()
-        if fresh is not None and step_on(fresh).move == "fall-back":
+        if fresh is None:
+            return
+        _pause_if_stopped(fresh)
+        if step_on(fresh).move == "fall-back":
             _fall_back(fresh)
 
 
 def advance_all() -> None:
     """Look at every rollout that is under way in the present organization."""
-    for rollout in under_way():
-        advance(rollout)
+    # Mostly there is none, and a question for keys alone costs a fifth of one for the rollouts with all their names.
+    for key in Rollout.objects.filter(state=Rollout.State.PROGRESSING).values_list("pk", flat=True):
+        rollout = under_way().filter(pk=key).first()
+        if rollout is not None:
+            advance(rollout)
 
 
 def under_way() -> QuerySet[Rollout]:
     """The rollouts that are not over."""
-    return Rollout.objects.filter(state=Rollout.State.PROGRESSING).select_related(*_NAMES)
+    progressing = Rollout.objects.filter(state=Rollout.State.PROGRESSING).select_related(*_NAMES)
+    # Every look at a rollout needs the digests of its releases, and only few their bodies.
+    return progressing.defer("from_release__body", "to_release__body")
 
 
 def joining_release(rollout: Rollout, gateway: Gateway) -> Release | None:
@@ -81,6 +90,16 @@ def next_due() -> datetime | None:
         elif ahead.until is not None:
             moments.append(ahead.until)
     return min(moments, default=None)
+
+
+def _pause_if_stopped(rollout: Rollout) -> None:
+    """Let nothing be rolled out further that must not run: nobody could tell how it does."""
+    if rollout.paused or rollout.to_release is None or rollout.kind not in PLANNED:
+        return
+    deployment = rollout.deployment
+    stop = covering(deployment.agent, deployment.environment, rollout.to_release)
+    if stop is not None:
+        pause(rollout, Actor.system(), in_words(stop))
 
 
 def _fall_back(rollout: Rollout) -> None:

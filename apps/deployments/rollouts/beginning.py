@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from apps.core.actors import Actor
 
-_PLANNED = (Rollout.Kind.DEPLOY, Rollout.Kind.REDEPLOY)
+# What a plan is for. Whatever takes something back reaches every gateway at once.
+PLANNED = (Rollout.Kind.DEPLOY, Rollout.Kind.REDEPLOY)
 
 
 def start(
@@ -35,8 +36,8 @@ def start(
         plan: how a deploy reaches the gateways; what takes something back always goes to all of them at once.
         instead: state and reason of the rollout that was under way; by default a newer one has taken over from it.
     """
-    before = base_of(deployment) if kind == Rollout.Kind.DEPLOY else deployment.release
-    followed = (plan or ALL_AT_ONCE) if kind in _PLANNED else ALL_AT_ONCE
+    before = base_of(deployment) if kind in PLANNED else deployment.release
+    followed = (plan or ALL_AT_ONCE) if kind in PLANNED else ALL_AT_ONCE
     if followed.strategy == "canary" and (before is None or kind == Rollout.Kind.REDEPLOY):
         # There is no other release that the rest of the callers could be left with.
         followed = ALL_AT_ONCE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.db.models import Q
@@ -192,7 +193,9 @@ def _digest(release: Release | None) -> str:
     return release.digest if release is not None else TOMBSTONE_DIGEST
 
 
+@lru_cache(maxsize=64)
 def _route(shape: Shape) -> Route | None:
+    # The same for every gateway of a fleet, and asked for each of them at every look.
     return Route(canary=shape.canary, percent=shape.percent) if shape.percent else None
 
 
