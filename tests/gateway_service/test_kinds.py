@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from contract.admin_api import PutRequest
+from contract.canonical import canonical_json
 from contract.document import Document
 from contract.envelope import Envelope, generate_private_key
 from contract.kinds import TOMBSTONE_DIGEST, WORKFLOW, Kind
 from contract.names import canary_name, check_slug
 from contract.stops import Stop
+from gateway_service.admin.placing import Placing
 from gateway_service.execution.running import Execution, RunningExecutions
 from gateway_service.identity import load_identity
 from gateway_service.kinds import GatewayKind, Workflows
@@ -42,6 +45,7 @@ class Motds(GatewayKind[Motd, str]):
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[tuple[str | None, str | None]] = []
+        self.read_by_all = asyncio.Event()
 
     def view(self, things: Mapping[str, Motd]) -> str:
         return ", ".join(motd.text for _, motd in sorted(things.items()))
@@ -49,24 +53,28 @@ class Motds(GatewayKind[Motd, str]):
     def replaced(self, before: Motd | None, after: Motd | None) -> None:
         self.changes.append((before and before.text, after and after.text))
 
+    async def in_force(self, _: Motd) -> None:
+        await self.read_by_all.wait()
+
 
 class Folder:
     """A gateway's folder with kinds of the test's own."""
 
     def __init__(self, folder: Path, *kinds: GatewayKind[Any, Any]) -> None:
-        self._organization = generate_private_key()
-        self._identity = load_identity(folder)
-        trust = Trust(self._identity.gateway_id, (self._organization.public_key(),))
-        self.store = PlacementStore(folder, trust.vouches_for)
-        by_name = MappingProxyType({kind.kind.name: kind for kind in kinds})
-        self.live = LiveState(self.store, by_name, identity=self._identity, trust=trust)
+        self.organization = generate_private_key()
+        self.identity = load_identity(folder)
+        self.trust = Trust(self.identity.gateway_id, (self.organization.public_key(),))
+        self.store = PlacementStore(folder, self.trust.vouches_for)
+        self.kinds = MappingProxyType({kind.kind.name: kind for kind in kinds})
+        self.live = LiveState(self.store, self.kinds, identity=self.identity, trust=self.trust)
+        self.state = self.live.current
 
     def push(self, kind: Kind, name: str, payload: Document | None, generation: int = 1) -> None:
         digest = TOMBSTONE_DIGEST if payload is None else payload.digest
-        envelope = Envelope(self._identity.gateway_id, kind.name, name, generation, digest)
+        envelope = Envelope(self.identity.gateway_id, kind.name, name, generation, digest)
         content = None if payload is None else payload.canonical
         self.store.apply(
-            Incoming(kind.name, name, generation, digest, content, envelope.sign(self._organization))
+            Incoming(kind.name, name, generation, digest, content, envelope.sign(self.organization))
         )  # fmt: skip
 
 
@@ -84,6 +92,24 @@ def test_a_new_kind_needs_its_class_and_nothing_else(tmp_path: Path) -> None:
     assert motds.changes == [(None, "world"), (None, "hello"), ("world", None)]
     items = folder.live.current().items
     assert {key: item.tombstone for key, item in items.items()} == {("motd", "a"): False, ("motd", "b"): True}
+
+
+async def test_an_acknowledgement_waits_until_the_kind_is_in_force(tmp_path: Path) -> None:
+    motds = Motds()
+    folder = Folder(tmp_path, motds)
+    request = PutRequest.signed(
+        Motds.kind, "a", Motd(text="hello"), gateway=folder.identity.gateway_id, generation=1, key=folder.organization
+    )
+    body = canonical_json(request.body(Motds.kind))
+    # All of a gateway that placing asks for is in the folder.
+    placing = Placing(cast("Any", folder))
+    first, again = (asyncio.create_task(placing.put(Motds.kind, "a", body)) for _ in range(2))
+    await asyncio.wait({first, again}, timeout=0.5)
+    assert folder.live.current().view(Motds) == "hello", "it is served"
+    assert not first.done(), "but has not its whole effect yet"
+    assert not again.done(), "neither for who comes twice"
+    motds.read_by_all.set()
+    assert {(await first).outcome, (await again).outcome} == {"applied", "same"}
 
 
 def test_a_kind_of_another_version_is_left_out_and_disturbs_nobody(tmp_path: Path) -> None:

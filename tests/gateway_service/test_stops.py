@@ -225,18 +225,20 @@ def test_nothing_slips_through_between_look_and_stop(fresh_gateway: MakeGateway,
     for _ in range(12):
         background.start(call_all_the_time)
     windows: list[tuple[float, float]] = []
-    for generation in range(1, 16, 2):
-        enough = codes.count("ran") + 20
-        wait_until(lambda enough=enough: codes.count("ran") > enough)
-        studio.stop(AGENT, stop_id=STOP_ID, generation=generation)
-        began = time.time()
-        assert studio.state()["capacity"]["in_flight"] == 0
-        enough = codes.count("stopped") + 20
-        wait_until(lambda enough=enough: codes.count("stopped") > enough)
-        # The gateway writes down the begin of an execution in whole milliseconds.
-        windows.append((began, time.time() - 0.002))
-        studio.lift(STOP_ID, generation + 1)
-    ended.set()
+    try:
+        for generation in range(1, 16, 2):
+            enough = codes.count("ran") + 20
+            wait_until(lambda enough=enough: codes.count("ran") > enough)
+            studio.stop(AGENT, stop_id=STOP_ID, generation=generation)
+            began = time.time()
+            assert studio.state()["capacity"]["in_flight"] == 0
+            enough = codes.count("stopped") + 20
+            wait_until(lambda enough=enough: codes.count("stopped") > enough)
+            # The gateway writes down the begin of an execution in whole milliseconds.
+            windows.append((began, time.time() - 0.002))
+            studio.lift(STOP_ID, generation + 1)
+    finally:
+        ended.set()
     background.answers()
     assert set(codes) == {"ran", "stopped"}
     records = executions_of(studio, AGENT, codes.count("ran"))
