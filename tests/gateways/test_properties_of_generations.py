@@ -222,6 +222,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_gateway_keeps_the_rules_of_generations_whatever_comes(gateway: GatewayProcess) -> None:
     members: dict[str, Any] = {"process": gateway, "studio": gateway.admin()}
     run_state_machine_as_test(type("GenerationsOfIt", (Generations,), members), settings=searching(12, steps=14))

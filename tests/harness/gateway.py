@@ -21,7 +21,8 @@ from contract.admin_api import PREFIX, SIGNATURE_HEADER, PutRequest, tombstone_s
 from contract.agents import AGENT_NODE_ID, agent_interface
 from contract.caller_keys import CallerKey, KeyText
 from contract.envelope import generate_private_key, public_key_to_text
-from contract.kinds import API_KEY, ROUTE, STOP, WORKFLOW, Kind
+from contract.generations import Stamp
+from contract.kinds import API_KEY, ROUTE, STOP, TOMBSTONE_DIGEST, WORKFLOW, Kind
 from contract.names import canary_name
 from contract.release import Limits, Metadata, Node, Release, Subject, Workflow
 from contract.routes import Route
@@ -204,6 +205,15 @@ class Studio:
         assert answer.status_code == 200, answer.text
         state: dict[str, Any] = answer.json()
         return state
+
+    def holds(self) -> dict[tuple[str, str], Stamp]:
+        """Generation and digest of everything on the gateway, by kind and name; tombstones included."""
+        items = self.state(items=True)["items"]
+        return {(item["kind"], item["name"]): Stamp(item["generation"], item["digest"]) for item in items}
+
+    def living(self) -> dict[tuple[str, str], str]:
+        """Digests of everything on the gateway that is not gone, by kind and name."""
+        return {thing: stamp.digest for thing, stamp in self.holds().items() if stamp.digest != TOMBSTONE_DIGEST}
 
     def request(
         self, kind: Kind, name: str, payload: Document, generation: int, key: Ed25519PrivateKey | None = None

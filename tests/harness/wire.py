@@ -13,13 +13,14 @@ from contract.envelope import Envelope
 from contract.kinds import TOMBSTONE_DIGEST
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from apps.gateways.models import Gateway
     from apps.gateways.reconcile import Claim
-    from contract.admin_api import Acknowledgement
+    from contract.admin_api import Acknowledgement, GatewayState
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,16 @@ class OnTheWire:
         if self.payload is None:
             return self.client.delete(kind, self.envelope, self.key)
         return self.client.put(kind, self.envelope, self.payload, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowClient(GatewayClient):
+    """The client, on a line so slow that something happens between each answer and its arrival."""
+
+    meanwhile: Callable[[], None] = lambda: None
+
+    def state(self, *, items: bool = False) -> GatewayState:
+        # A dataclass with slots is a new class, which super() without arguments does not know.
+        answer = GatewayClient.state(self, items=items)
+        self.meanwhile()
+        return answer
