@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.utils import timezone
 
 from apps.audit.models import Event
 from apps.core.tenancy import tenant
@@ -57,8 +58,7 @@ def staging(acme: Inhabited) -> Environment:
 
 def living(process: GatewayProcess) -> dict[str, str]:
     """Digests of what a gateway holds, by name, without what is gone."""
-    items = process.admin().state(items=True)["items"]
-    return {item["name"]: item["digest"] for item in items if item["digest"] != TOMBSTONE_DIGEST}
+    return {name: digest for (_, name), digest in process.admin().living().items()}
 
 
 # Joining.
@@ -78,6 +78,8 @@ def test_who_joins_receives_everything_that_runs_there_and_nothing_else(
     kept, text = create_key(actor=SYSTEM, environment=staging, name="kept")
     ended, _ = create_key(actor=SYSTEM, environment=staging, name="ended")
     revoke_key(actor=SYSTEM, key=ended)
+    expired, _ = create_key(actor=SYSTEM, environment=staging, name="expired")
+    CallerKey.objects.filter(pk=expired.pk).update(expires_at=timezone.now())
 
     process = fleet.start_gateway("stage-1", "staging")
     fleet.reconcile()
