@@ -104,7 +104,7 @@ class GatewayViewSet(ResourceViewSet[Gateway]):
 
     @extend_schema(request=serializers.GatewayChange, responses=serializers.GatewaySerializer)
     def partial_update(self, _request: Request, **_: str) -> Response:
-        """Change where a gateway is reached, or the token that opens it."""
+        """Change where a gateway is reached, the token that opens it, or its labels."""
         gateway = self.get_object()
         values = {"address": gateway.address} | self.validated(serializers.GatewayChange)
         return self._answer(commands.edit_gateway(actor=self.actor, gateway=gateway, **values))

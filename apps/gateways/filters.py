@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.core.pages import FilterSet, SearchFilter
 from apps.core.ports import ports
 from apps.core.requests import actor_of
+from apps.gateways.labels import labels_from_text
 from apps.gateways.models import CallerKey, Environment, Gateway, Placement
 from contract.kinds import KINDS
 
@@ -52,10 +53,14 @@ class GatewayApiFilter(django_filters.FilterSet):
     search = SearchFilter(fields=["name", "address", "version"])
     environment = django_filters.CharFilter(field_name="environment__slug", label="Slug of the environment")
     status = django_filters.ChoiceFilter(choices=Gateway.Status.choices)
+    label = django_filters.CharFilter(method="with_label", label="A label, such as region=eu")
 
     class Meta:
         model = Gateway
-        fields = ("search", "environment", "status")
+        fields = ("search", "environment", "status", "label")
+
+    def with_label(self, queryset: QuerySet[Gateway], _name: str, label: str) -> QuerySet[Gateway]:
+        return queryset.filter(labels__contains=labels_from_text(label))
 
 
 def _by_state(queryset: QuerySet[CallerKey], _name: str, state: str) -> QuerySet[CallerKey]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.utils import timezone
 
+from apps.core.errors import Invalid
 from apps.core.forms import CodeTextarea, SecretInput
+from apps.gateways.labels import labels_from_text
 from apps.gateways.models import Environment
 from apps.gateways.models.environments import DEFAULT_POLL_INTERVAL_S
 from apps.gateways.models.gateways import NAME_MAX_LENGTH
@@ -79,6 +81,24 @@ class InEnvironmentForm(forms.Form):
 _ADDRESS = "https://gateway-1.example.com:8443"
 
 
+class LabelsField(forms.CharField):
+    """Labels as people write them; cleaned, they are a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            required=False,
+            max_length=2_500,
+            widget=forms.TextInput(attrs={**_PLAIN, "placeholder": "region=eu, rack=7"}),
+            help_text="What rollouts may choose it by: name=value, separated by commas.",
+        )
+
+    def clean(self, value: Any) -> dict[str, str]:
+        try:
+            return labels_from_text(super().clean(value))
+        except Invalid as error:
+            raise forms.ValidationError(error.fields["labels"]) from None
+
+
 class RegisterForm(InEnvironmentForm):
     """A gateway that is running already."""
 
@@ -97,6 +117,7 @@ class RegisterForm(InEnvironmentForm):
         widget=SecretInput(),
         help_text="The GATEWAY_DEPLOY_TOKEN that it was started with. It is stored encrypted and shown never again.",
     )
+    labels = LabelsField()
 
 
 class GatewayForm(forms.Form):
@@ -110,6 +131,7 @@ class GatewayForm(forms.Form):
     deploy_token = forms.CharField(
         required=False, max_length=500, widget=SecretInput(), help_text="Left empty, the present one stays."
     )
+    labels = LabelsField()
 
 
 class KeyForm(InEnvironmentForm):

@@ -67,12 +67,13 @@ class GatewaySerializer(serializers.ModelSerializer[Gateway]):
     environment = serializers.SlugRelatedField[Environment](slug_field="slug", read_only=True)
     status = serializers.SerializerMethodField(help_text="Never without its reason.")
     status_reason = serializers.SerializerMethodField()
+    labels = serializers.DictField(child=serializers.CharField(), read_only=True)
     waiting = serializers.IntegerField(read_only=True, help_text="Things that it should hold or lose and does not yet.")
 
     class Meta:
         model = Gateway
         fields = (
-            "id", "name", "environment", "address", "status", "status_reason", "status_since", "gateway_id",
+            "id", "name", "environment", "address", "labels", "status", "status_reason", "status_since", "gateway_id",
             "public_key", "version", "boot_id", "revision", "in_flight", "max_concurrent", "registrations", "waiting",
             "latency_ms", "started_at", "last_seen_at", "next_poll_at", "leaving_at", "created_at",
         )  # fmt: skip
@@ -93,6 +94,11 @@ class NewGateway(StrictSerializer):
     deploy_token = serializers.CharField(
         max_length=500, write_only=True, help_text="Stored encrypted, shown never again."
     )
+    labels = serializers.DictField(
+        child=serializers.CharField(),
+        required=False,
+        help_text='What waves of a rollout may choose it by: `{"region": "eu"}`.',
+    )
 
 
 class GatewayChange(StrictSerializer):
@@ -100,6 +106,7 @@ class GatewayChange(StrictSerializer):
 
     address = serializers.CharField(required=False, max_length=300)
     deploy_token = serializers.CharField(required=False, max_length=500, write_only=True)
+    labels = serializers.DictField(child=serializers.CharField(), required=False, help_text="Replaces all of them.")
 
 
 _KEY = (

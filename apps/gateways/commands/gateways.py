@@ -14,23 +14,35 @@ from apps.core.outgoing import check_origin, parse_origin
 from apps.core.secrets import encrypt
 from apps.gateways import due
 from apps.gateways.hints import hint_reconciler
+from apps.gateways.labels import check_labels
 from apps.gateways.models import Environment, Gateway, Placement
 from apps.gateways.models.gateways import NAME, NAME_MAX_LENGTH
 from apps.gateways.placements import want_everything, want_nothing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from apps.core.actors import Actor
 
 _TOKEN_LENGTHS = (16, 500)
 
 
 @command("gateway.register", on="environment")
-def register_gateway(*, actor: Actor, environment: Environment, name: str, address: str, deploy_token: str) -> Gateway:
+def register_gateway(
+    *,
+    actor: Actor,
+    environment: Environment,
+    name: str,
+    address: str,
+    deploy_token: str,
+    labels: Mapping[str, str] | None = None,
+) -> Gateway:
     """Take a gateway into an environment. It receives everything that runs there as soon as it answers.
 
     Args:
         address: `http(s)://host:port` of the gateway.
         deploy_token: what the gateway was started with; stored encrypted and shown never again.
+        labels: what is true of it by name; waves of a rollout choose by them.
 
     Raises:
         Invalid: a value breaks its rule, or the address is in a range that this installation does not allow.
@@ -40,11 +52,16 @@ def register_gateway(*, actor: Actor, environment: Environment, name: str, addre
     _check_name(name)
     origin = _checked_address(address)
     _check_token(deploy_token)
+    labels = check_labels(labels or {})
     _refuse_taken(name, origin)
     try:
         with transaction.atomic():
             gateway = Gateway.objects.create(
-                environment=environment, name=name, address=origin, deploy_token=encrypt(deploy_token.strip())
+                environment=environment,
+                name=name,
+                address=origin,
+                deploy_token=encrypt(deploy_token.strip()),
+                labels=labels,
             )
     except IntegrityError:
         raise Conflict(f"A gateway with the name “{name}” or the address {origin} was registered just now.") from None
@@ -54,11 +71,21 @@ def register_gateway(*, actor: Actor, environment: Environment, name: str, addre
 
 
 @command("gateway.edit", on="gateway")
-def edit_gateway(*, actor: Actor, gateway: Gateway, address: str, deploy_token: str = "") -> Gateway:
-    """Change where a gateway is reached, or the token that opens it.
+def edit_gateway(
+    *,
+    actor: Actor,
+    gateway: Gateway,
+    address: str,
+    deploy_token: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> Gateway:
+    """Change where a gateway is reached, the token that opens it, or its labels.
+
+    Waves of a rollout that have begun keep their gateways, whatever labels they get.
 
     Args:
         deploy_token: "" keeps the present one.
+        labels: None keeps the present ones.
 
     Raises:
         Invalid: a value breaks its rule, or the address is in a range that this installation does not allow.
@@ -71,7 +98,9 @@ def edit_gateway(*, actor: Actor, gateway: Gateway, address: str, deploy_token: 
     if Gateway.objects.filter(address=origin).exclude(pk=gateway.pk).exists():
         raise Conflict(f"Another gateway has the address {origin}.")
     gateway.address = origin
-    gateway.save(update_fields=["address", "deploy_token", "updated_at"])
+    if labels is not None:
+        gateway.labels = check_labels(labels)
+    gateway.save(update_fields=["address", "deploy_token", "labels", "updated_at"])
     _poll_soon(gateway)
     return gateway
 

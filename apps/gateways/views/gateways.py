@@ -12,6 +12,7 @@ from apps.core.pages import ActionButton, CommandPage, ConfirmPage, DetailPage, 
 from apps.gateways import commands
 from apps.gateways.filters import GatewayFilter
 from apps.gateways.forms import GatewayForm, RegisterForm
+from apps.gateways.labels import labels_as_text
 from apps.gateways.live import gateway_context
 from apps.gateways.models import Gateway, Placement
 from apps.gateways.queries import events_of_gateway, gateways_with_waiting, titles_of
@@ -124,7 +125,7 @@ class GatewayRegister(InEnvironmentPage):
 
 
 class GatewayEdit(CommandPage):
-    """Change where a gateway is reached, or with which token."""
+    """Change where a gateway is reached, with which token, and its labels."""
 
     action = "gateway.view"
     queryset = Gateway.objects.select_related("environment")
@@ -135,7 +136,7 @@ class GatewayEdit(CommandPage):
     trail = _TRAIL
 
     def initial(self, shown: Any) -> dict[str, Any]:
-        return {"address": shown.address}
+        return {"address": shown.address, "labels": labels_as_text(shown.labels)}
 
 
 class GatewayRetry(PostPage):
