@@ -26,7 +26,6 @@ from contract.admin_api import (
     ExecutionPage,
     GatewayState,
 )
-from contract.canonical import canonical_json
 from contract.errors import ErrorBody
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class GatewayClient:
 
     def put(self, kind: Kind, envelope: Envelope, payload: bytes, key: Ed25519PrivateKey) -> Acknowledgement:
         """Place a payload."""
-        body = canonical_json(kind.put_body(envelope, payload, key))
+        body = kind.put_body(envelope, payload, key)
         return self._call("PUT", f"/{kind.segment}/{envelope.name}", Acknowledgement, body=body)
 
     def delete(self, kind: Kind, envelope: Envelope, key: Ed25519PrivateKey) -> Acknowledgement:

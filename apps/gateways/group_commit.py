@@ -6,6 +6,7 @@ The first of them writes; what the others bring meanwhile is written next, toget
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -19,6 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 # So that nobody waits for a transaction without end, and none holds very many locks.
 _MOST_TOGETHER = 64
+_AFTER_AT_LEAST_EVERY_S = 0.5
 
 
 class GroupCommit(Generic[T, R]):
@@ -27,10 +29,14 @@ class GroupCommit(Generic[T, R]):
     Args:
         write: gets what is to be written, in the tenant's schema and with no transaction open; returns as many outcomes
             in the same order. What it raises is raised to everyone whose thing was among them.
+        after: called when something was written and nothing waits, and now and then while much is; raises nothing.
     """
 
-    def __init__(self, write: Callable[[Sequence[T]], Sequence[R]]) -> None:
+    def __init__(
+        self, write: Callable[[Sequence[T]], Sequence[R]], *, after: Callable[[], None] = lambda: None
+    ) -> None:
         self._write = write
+        self._after = after
         self._lock = threading.Lock()
         self._waiting: defaultdict[str, list[tuple[T, Future[R]]]] = defaultdict(list)
         self._writing: set[str] = set()
@@ -47,6 +53,7 @@ class GroupCommit(Generic[T, R]):
         return outcome.result()
 
     def _write_all(self, schema: str) -> None:
+        followed_up = time.monotonic()
         while group := self._next_group(schema):
             try:
                 outcomes = self._write([thing for thing, _ in group])
@@ -59,6 +66,9 @@ class GroupCommit(Generic[T, R]):
             else:
                 for (_, outcome), written in zip(group, outcomes, strict=True):
                     outcome.set_result(written)
+            if not self._waiting[schema] or time.monotonic() - followed_up > _AFTER_AT_LEAST_EVERY_S:
+                self._after()
+                followed_up = time.monotonic()
 
     def _next_group(self, schema: str) -> list[tuple[T, Future[R]]]:
         """What waits, in the order in which it came; if nothing does, the next to come leads."""

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from apps.core.commands import bookkeeping
@@ -73,11 +74,19 @@ def _write(results: Sequence[Result]) -> list[bool]:
     for result in left:
         with bookkeeping():
             _write_unlocked([result], stood, wait=True)
-    observers.changed()
     return list(stood.values())
 
 
-record: GroupCommit[Result, bool] = GroupCommit(_write)
+def _tell_observers() -> None:
+    try:
+        observers.changed()
+    except (OperationalError, InterfaceError) as error:
+        # They look again at the next visit.
+        log.warning("database_unavailable", reason=type(error).__name__)
+        connection.close()
+
+
+record: GroupCommit[Result, bool] = GroupCommit(_write, after=_tell_observers)
 """Write down what came of a push; returns whether the claim still stood."""
 
 
