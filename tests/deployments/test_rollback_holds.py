@@ -7,7 +7,8 @@
 - crashes: a worker that claimed the newer release and died, one that records it late, a push that is replayed, an
   acknowledgement that got lost, a scanner that was killed
 - rollouts: looking again at a superseded one, a canary or a wave under way when the rollback came, its health gate
-- people's other acts: editing the environment, publishing a version, suspending and restoring the organization
+- people's other acts: editing the environment, publishing a version, lifting a stop, suspending and restoring the
+  organization
 
 There is one exception, and it is none of automation: Studio restored from a backup of before the rollback. What the
 backup says is what Studio wishes; it knows of no rollback, and whoever restores has to roll back again.
@@ -16,10 +17,9 @@ backup says is what Studio wishes; it knows of no rollback, and whoever restores
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from django.db import transaction
@@ -28,6 +28,7 @@ from django.utils import timezone
 from apps.core.errors import Conflict
 from apps.core.tenancy import public
 from apps.deployments import commands, rollouts
+from apps.deployments.commands.stops import lift_stop, stop_agent
 from apps.deployments.models import RolloutStep
 from apps.deployments.strategies.plans import Plan
 from apps.gateways import due, reconcile
@@ -38,8 +39,9 @@ from apps.gateways.recording import Result, record
 from apps.gateways.sweep import rebuild
 from apps.tenants.commands import restore, suspend
 from contract.canonical import strict_loads
-from contract.kinds import TOMBSTONE_DIGEST, WORKFLOW
+from contract.kinds import WORKFLOW
 from contract.release import Release as ReleaseDocument
+from tests.deployments.rollbacks import Story, held_of
 from tests.deployments.steps import SYSTEM, deploy, fresh, last, next_version, release_of
 from tests.harness.fleet import Fleet
 from tests.harness.gateway import GatewayProcess
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from apps.agents.models import AgentVersion
-    from apps.deployments.models import Deployment
     from apps.gateways.reconcile import Claim
     from tests.harness.world import Inhabited
 
@@ -65,58 +65,6 @@ JUDGED = Plan.from_json({
     "steps": [{"share": "10 %", "soak_s": 600}, {"share": "100 %"}],
     "gate": {"minimum_executions": 1},
 })  # fmt: skip
-
-
-@dataclass
-class Story:
-    """A deployment that went from an old to a new release, and back."""
-
-    fleet: Fleet
-    environment: Environment
-    old: AgentVersion
-    new: AgentVersion
-    deployment: Deployment
-
-    @property
-    def process(self) -> GatewayProcess:
-        return self.fleet.processes["stage-1"]
-
-    @property
-    def gateway(self) -> Gateway:
-        return Gateway.objects.get(name="stage-1")
-
-    def run(self) -> None:
-        """Everything that runs by itself, a few times over: polls, pushes, rollouts."""
-        for _ in range(3):
-            self.fleet.poll()
-            Placement.objects.unsettled().update(next_attempt_at=timezone.now())
-            self.fleet.reconcile()
-
-    def roll_back(self, actor: Any = SYSTEM) -> None:
-        commands.rollback(actor=actor, deployment=fresh(self.deployment), to=release_of(self.old), note="it swears")
-
-    def holds(self) -> None:
-        """After all that runs by itself has run: the old release is wished for, held, and there, and only that."""
-        self.run()
-        deployment = fresh(self.deployment)
-        assert deployment.held
-        assert deployment.release == release_of(self.old)
-        wished = Placement.objects.filter(name__startswith=deployment.registration)
-        assert release_of(self.new).digest not in wished.values_list("desired_digest", flat=True)
-        for name, process in self.fleet.processes.items():
-            assert held_of(process, deployment) == {
-                ("workflow", deployment.registration): release_of(self.old).digest
-            }, name
-
-
-def held_of(process: GatewayProcess, deployment: Deployment) -> dict[tuple[str, str], str]:
-    """What a gateway holds of a deployment, canary and route included, by kind and name."""
-    items = process.admin().state(items=True)["items"]
-    return {
-        (item["kind"], item["name"]): item["digest"]
-        for item in items
-        if item["name"].partition("@")[0] == deployment.registration and item["digest"] != TOMBSTONE_DIGEST
-    }
 
 
 @pytest.fixture(scope="module")
@@ -414,6 +362,15 @@ def test_editing_the_environment(story: Story) -> None:
 
 def test_publishing_another_version(story: Story) -> None:
     next_version(story.old.agent, "Say three.")
+    story.holds()
+
+
+def test_lifting_a_stop_of_the_agent(acme: Inhabited, story: Story) -> None:
+    stop = stop_agent(
+        actor=acme.actor("owner"), agent=story.old.agent, reason="it swears", environment=story.environment
+    )
+    story.holds()
+    lift_stop(actor=acme.actor("owner"), stop=stop, reason="it does not any more")
     story.holds()
 
 
