@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +12,7 @@ from django.utils import timezone
 
 from apps.core.tenancy import public
 from apps.gateways import due
-from apps.gateways.client import ANSWER_S, CONNECT_S, GatewayUnreachable
+from apps.gateways.client import GatewayUnreachable
 from apps.gateways.commands import create_key, register_gateway, revoke_key
 from apps.gateways.models import Condition, Gateway, Placement
 from apps.gateways.reconcile import (
@@ -35,7 +32,7 @@ from tests.gateways.test_reconciling import call
 from tests.harness.gateway import GatewayProcess, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from apps.gateways.models import CallerKey, Environment
     from contract.caller_keys import KeyText
@@ -313,16 +310,6 @@ def test_a_condition_keeps_its_since_as_long_as_its_reason_stays() -> None:
     assert len(other) == 1
 
 
-@pytest.fixture
-def hole() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(64)
-    yield listener.getsockname()[1]
-    listener.close()
-
-
 def test_a_suspended_organization_goes_on_being_reconciled(
     acme: Inhabited,
     process: GatewayProcess,
@@ -363,50 +350,3 @@ def test_one_broken_schema_keeps_nobody_from_the_others(live_organization: Inhab
     finally:
         for threads in scanner._threads.values():
             threads.shutdown()
-
-
-@pytest.mark.slow
-def test_a_gateway_that_hangs_does_not_delay_another(
-    live_organization: Inhabited, hole: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    from apps.gateways.models import Environment
-    from apps.gateways.signing import private_key
-
-    development = Environment.objects.get(slug="development")
-    owner = live_organization.actor("owner")
-    process = GatewayProcess(
-        tmp_path_factory.mktemp("gateway"), "http://127.0.0.1:9/v1", organization_key=private_key()
-    ).start()
-    good = register_gateway(
-        actor=owner, environment=development, name="good", address=process.address, deploy_token=process.token
-    )
-    hung = register_gateway(
-        actor=owner, environment=development, name="hung", address=f"http://127.0.0.1:{hole}", deploy_token="t" * 20
-    )
-    # It answered once and hangs since.
-    Gateway.objects.filter(pk=hung.pk).update(gateway_id="it", public_key="its", status="healthy")
-    scanner = Scanner()
-    thread = threading.Thread(target=scanner.run)
-    thread.start()
-    try:
-        _until(lambda: Gateway.objects.get(pk=good.pk).status == "healthy")
-        for _ in range(10):
-            create_key(actor=owner, environment=development, name="many")
-        started = time.monotonic()
-        _until(lambda: not Placement.objects.unsettled().filter(gateway=good).exists())
-        assert time.monotonic() - started < 3.0
-        assert Placement.objects.unsettled().filter(gateway=hung).count() == 10
-        leased = Placement.objects.filter(gateway=hung, lease_until__gt=timezone.now()).count()
-        assert leased <= PER_GATEWAY
-    finally:
-        scanner.stop()
-        thread.join(timeout=2 * (CONNECT_S + ANSWER_S))
-        process.kill()
-    assert not thread.is_alive()
-
-
-def _until(true: Callable[[], bool], within_s: float = 15.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
