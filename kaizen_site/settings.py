@@ -335,7 +335,9 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "AgentState": "apps.agents.serializers.STATES",
+        "RolloutKind": "apps.deployments.models.Rollout.Kind",
         "RolloutState": "apps.deployments.models.Rollout.State",
+        "RolloutStepKind": "apps.deployments.models.RolloutStep.Kind",
     },
 }
 DJANGO_TABLES2_TEMPLATE = "generic/table.html"

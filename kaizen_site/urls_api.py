@@ -9,7 +9,7 @@ from rest_framework.routers import SimpleRouter
 from apps.accounts.api import MemberViewSet, TokenViewSet
 from apps.agents.api import AgentVersionViewSet, AgentViewSet
 from apps.audit.api import EventViewSet
-from apps.deployments.api import DeploymentViewSet, ReleaseViewSet, RolloutViewSet
+from apps.deployments.api import DeploymentViewSet, ReleaseViewSet, RolloutPolicyViewSet, RolloutViewSet
 from apps.deployments.stops.api import StopViewSet
 from apps.gateways.api import EnvironmentViewSet, GatewayViewSet, KeyViewSet, PlacementViewSet
 from apps.home.api import OverviewView
@@ -27,6 +27,7 @@ router.register("gateways", GatewayViewSet, basename="gateway")
 router.register("members", MemberViewSet, basename="member")
 router.register("model-prices", ModelPriceViewSet, basename="model-price")
 router.register("releases", ReleaseViewSet, basename="release")
+router.register("rollout-policies", RolloutPolicyViewSet, basename="rollout-policy")
 router.register("rollouts", RolloutViewSet, basename="rollout")
 router.register("placements", PlacementViewSet, basename="placement")
 router.register("stops", StopViewSet, basename="stop")

@@ -12,17 +12,19 @@ from apps.agents.models import Agent, AgentVersion
 from apps.core.api import ResourceViewSet
 from apps.core.errors import Conflict, Invalid
 from apps.core.ports import ports
-from apps.deployments import commands, serializers
+from apps.deployments import commands, rollout_serializers, serializers
 from apps.deployments.filters import DeploymentApiFilter, ReleaseApiFilter, RolloutApiFilter
-from apps.deployments.models import Deployment, Release, Rollout
+from apps.deployments.models import Deployment, Release, Rollout, RolloutPolicy
 from apps.deployments.queries import earlier_releases, statuses, with_adjective
-from apps.gateways.models import Environment
+from apps.gateways.api import named_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from django.db.models import QuerySet
     from rest_framework.request import Request
+
+    from apps.core.serializers import StrictSerializer
 
 _ROLLOUT_NAMES = (
     "deployment__agent",
@@ -54,20 +56,22 @@ class DeploymentViewSet(ResourceViewSet[Deployment]):
         """One deployment."""
         return Response(self._shown([self.get_object()])[0])
 
-    @extend_schema(request=serializers.NewDeployment, responses={201: serializers.RolloutSerializer})
+    @extend_schema(
+        request=rollout_serializers.PlannedDeployment, responses={201: rollout_serializers.RolloutDetailSerializer}
+    )
     def create(self, request: Request) -> Response:
-        """Deploy a version of an agent to every gateway of an environment."""
+        """Deploy a version of an agent to every gateway of an environment, as a plan says or else its policy."""
 
         def act() -> Response:
-            body = self.validated(serializers.NewDeployment)
+            body = self.validated(rollout_serializers.PlannedDeployment)
             version = self._version(body.pop("agent"), body.pop("version", None))
-            environment = self._environment(body.pop("environment"))
+            environment = named_environment(self.actor, body.pop("environment"))
             rollout = commands.deploy(actor=self.actor, environment=environment, version=version, **body)
             return _rollout(rollout, status=201)
 
         return self.once(request, act)
 
-    @extend_schema(request=serializers.RollbackBody, responses={201: serializers.RolloutSerializer})
+    @extend_schema(request=serializers.RollbackBody, responses={201: rollout_serializers.RolloutDetailSerializer})
     @action(detail=True, methods=["post"])
     def rollback(self, request: Request, **_: str) -> Response:
         """Go back to a release that ran there, and hold it: automation leaves it alone until the hold is released."""
@@ -80,13 +84,13 @@ class DeploymentViewSet(ResourceViewSet[Deployment]):
 
         return self.once(request, act)
 
-    @extend_schema(request=serializers.NoteBody, responses={201: serializers.RolloutSerializer})
+    @extend_schema(request=serializers.NoteBody, responses={201: rollout_serializers.RolloutDetailSerializer})
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, **_: str) -> Response:
         """Take back the rollout that is under way: to what ran before it, or to nothing if it was the first."""
         return self._changed(request, commands.cancel)
 
-    @extend_schema(request=serializers.NoteBody, responses={201: serializers.RolloutSerializer})
+    @extend_schema(request=serializers.NoteBody, responses={201: rollout_serializers.RolloutDetailSerializer})
     @action(detail=True, methods=["post"])
     def undeploy(self, request: Request, **_: str) -> Response:
         """Take the agent off every gateway of the environment."""
@@ -104,6 +108,48 @@ class DeploymentViewSet(ResourceViewSet[Deployment]):
         """Let automation change the deployment again. What runs stays as it is."""
         return self._same(request, commands.release_hold)
 
+    @extend_schema(request=None, responses=rollout_serializers.RolloutDetailSerializer)
+    @action(detail=True, methods=["post"])
+    def approve(self, request: Request, **_: str) -> Response:
+        """Let the rollout under way go on after a step that waits for a person."""
+        return self._steered(request, commands.approve)
+
+    @extend_schema(request=None, responses=rollout_serializers.RolloutDetailSerializer)
+    @action(detail=True, methods=["post"])
+    def force(self, request: Request, **_: str) -> Response:
+        """Let the rollout under way go on now, without the soak, executions or gateways that it waits for."""
+        return self._steered(request, commands.force)
+
+    @extend_schema(request=serializers.NoteBody, responses=rollout_serializers.RolloutDetailSerializer)
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, **_: str) -> Response:
+        """Let the rollout under way take no further step."""
+        return self._steered(request, commands.pause, body=serializers.NoteBody)
+
+    @extend_schema(request=None, responses=rollout_serializers.RolloutDetailSerializer)
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, **_: str) -> Response:
+        """Let a paused rollout go on; its step is judged by what happens from now on."""
+        return self._steered(request, commands.resume)
+
+    @extend_schema(request=rollout_serializers.DeploymentPlanBody, responses=serializers.DeploymentSerializer)
+    @action(detail=True, methods=["post"])
+    def plan(self, request: Request, **_: str) -> Response:
+        """Say how later changes of this deployment reach the gateways; null: as its environment does it."""
+        return self._same(request, commands.set_plan, body=rollout_serializers.DeploymentPlanBody)
+
+    def _steered(
+        self, request: Request, command: Callable[..., Rollout], body: type[StrictSerializer] | None = None
+    ) -> Response:
+        """A change to the rollout that is under way."""
+        deployment = self.get_object()
+
+        def act() -> Response:
+            values = self.validated(body) if body is not None else {}
+            return _rollout(command(actor=self.actor, deployment=deployment, **values), status=200)
+
+        return self.once(request, act)
+
     def _changed(self, request: Request, command: Callable[..., Rollout]) -> Response:
         """A change that begins a rollout and takes nothing but a note."""
         deployment = self.get_object()
@@ -114,12 +160,15 @@ class DeploymentViewSet(ResourceViewSet[Deployment]):
 
         return self.once(request, act)
 
-    def _same(self, request: Request, command: Callable[..., Deployment]) -> Response:
+    def _same(
+        self, request: Request, command: Callable[..., Deployment], body: type[StrictSerializer] | None = None
+    ) -> Response:
         """A change that begins no rollout."""
         deployment = self.get_object()
 
         def act() -> Response:
-            command(actor=self.actor, deployment=deployment)
+            values = self.validated(body) if body is not None else {}
+            command(actor=self.actor, deployment=deployment, **values)
             return Response(self._shown([self.get_object()])[0])
 
         return self.once(request, act)
@@ -143,18 +192,6 @@ class DeploymentViewSet(ResourceViewSet[Deployment]):
             wanted = "no version yet; publish one" if number is None else f"no version {number}"
             raise Invalid(fields={"version": [f"{agent} has {wanted}."]})
         return version
-
-    def _environment(self, slug: str) -> Environment:
-        """The environment that a body names.
-
-        Raises:
-            Invalid: there is none such that the actor may see.
-        """
-        seen = ports.visible(Environment.objects.all(), self.actor, "environment.view")
-        environment: Environment | None = seen.filter(slug=slug).first()
-        if environment is None:
-            raise Invalid(fields={"environment": [f"There is no environment “{slug}”, or you may not see it."]})
-        return environment
 
 
 class ReleaseViewSet(ResourceViewSet[Release]):
@@ -181,10 +218,36 @@ class RolloutViewSet(ResourceViewSet[Rollout]):
     filterset_class = RolloutApiFilter
     lookup_value_regex = "[0-9a-f-]{36}"
 
+    def get_serializer_class(self) -> Any:
+        return serializers.RolloutSerializer if self.action == "list" else rollout_serializers.RolloutDetailSerializer
+
+
+class RolloutPolicyViewSet(ResourceViewSet[RolloutPolicy]):
+    """How changes reach the gateways of each environment; all at once where none is set."""
+
+    queryset = RolloutPolicy.objects.select_related("environment")
+    serializer_class = rollout_serializers.RolloutPolicySerializer
+    lookup_field = "environment__slug"
+    lookup_url_kwarg = "environment"
+    lookup_value_regex = "[a-z0-9]+"
+    ordering = ("environment__order",)
+
+    @extend_schema(request=rollout_serializers.PolicyBody, responses=rollout_serializers.RolloutPolicySerializer)
+    def create(self, request: Request) -> Response:
+        """Set the policy of an environment, in place of the one that it had."""
+
+        def act() -> Response:
+            body = self.validated(rollout_serializers.PolicyBody)
+            environment = named_environment(self.actor, body["environment"])
+            policy = commands.set_rollout_policy(actor=self.actor, environment=environment, plan=body["plan"])
+            return self.answer(policy)
+
+        return self.once(request, act)
+
 
 def _rollout(rollout: Rollout, *, status: int) -> Response:
     shown = Rollout.objects.select_related(*_ROLLOUT_NAMES).get(pk=rollout.pk)
-    return Response(serializers.RolloutSerializer(shown).data, status=status)
+    return Response(rollout_serializers.RolloutDetailSerializer(shown).data, status=status)
 
 
 def _earlier(deployment: Deployment, to: Any) -> Release:

@@ -147,9 +147,9 @@ class RolloutSerializer(serializers.ModelSerializer[Rollout]):
 
     class Meta:
         model = Rollout
-        fields = (
+        fields: tuple[str, ...] = (
             "id", "deployment", "agent", "environment", "generation", "kind", "strategy", "from_release",
             "from_version", "to_release", "to_version", "state", "reason", "note", "started_by", "started_at",
-            "finished_at",
+            "finished_at", "paused_at", "paused_by", "pause_reason",
         )  # fmt: skip
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields

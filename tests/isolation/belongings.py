@@ -16,8 +16,9 @@ from apps.agents.definitions import Definition
 from apps.audit.models import Event
 from apps.core.actors import Actor
 from apps.core.commands import record_system_event
-from apps.deployments.commands import deploy, open_playground, stop_agent
+from apps.deployments.commands import deploy, open_playground, set_rollout_policy, stop_agent
 from apps.deployments.models import Deployment
+from apps.deployments.strategies.plans import ALL_AT_ONCE
 from apps.gateways.commands import create_environment, create_key, register_gateway
 from apps.gateways.models import Placement
 from apps.telemetry.commands import set_price
@@ -51,6 +52,7 @@ class Belongings:
         rollout = deploy(actor=SYSTEM, environment=environment, version=version, note=mark)
         deployment = Deployment.objects.get(pk=rollout.deployment_id)
         open_playground(actor=SYSTEM, deployment=deployment)
+        set_rollout_policy(actor=SYSTEM, environment=environment, plan=ALL_AT_ONCE)
         stopped = agents.create(actor=SYSTEM, slug=f"{mark}-stopped", definition=_definition(mark))
         stop = stop_agent(actor=SYSTEM, agent=stopped, environment=environment, reason=mark)
         execution = Execution.objects.create(
@@ -82,6 +84,7 @@ class Belongings:
             Argument("placements", "pk"): placement.pk,
             Argument("deployments", "pk"): deployment.pk,
             Argument("rollouts", "pk"): rollout.pk,
+            Argument("rollout-policies", "environment"): environment.slug,
             Argument("rollouts", "generation"): rollout.generation,
             Argument("deployments", "deployment"): deployment.pk,
             Argument("releases", "pk"): rollout.to_release.pk,
