@@ -149,7 +149,7 @@ def _stand(stop: Stop, gateway: Gateway, placement: Placement | None, receipt: S
         gateway=gateway,
         confirmed=confirmed,
         reason=_why(gateway, placement, confirmed=confirmed),
-        next_try_at=placement.next_try_at if placement is not None and not confirmed else None,
+        next_try_at=placement.next_act_at if placement is not None and not confirmed else None,
         receipt=receipt,
         **_times(stop, receipt),
     )
