@@ -15,6 +15,7 @@ from apps.audit.models import Event
 from apps.core.errors import Conflict, Invalid
 from apps.deployments import commands
 from apps.deployments.models import Stop, StopReceipt
+from apps.deployments.strategies.plans import Plan, steps_from_text
 from apps.gateways.commands import accept_identity, forget_gateway, register_gateway, remove_gateway
 from apps.gateways.models import Environment, Gateway, Placement
 from apps.gateways.placements import want_on_environment
@@ -368,6 +369,24 @@ class TestWhatStudioRefusesMeanwhile:
         commands.lift_stop(actor=SYSTEM, stop=stopped, reason="went back")
         fleet.settle()
         assert fleet.call("one", "greeter-production", key).json()["release"] == first.digest
+
+    def test_a_rollout_in_waves_waits_for_a_person(self, fleet: Fleet, agent: Agent, production: Environment) -> None:
+        waves = Plan("waves", steps_from_text("1, 100 %", soak_s=3600))
+        version = next_version(agent, "Be kind.")
+        deployment = deploy(SYSTEM, production, version, plan=waves)
+        fleet.reconcile()
+        stopped = stop(agent)
+        rollout = deployment.rollouts.get(state="progressing")
+        assert rollout.paused
+        assert rollout.pause_reason.startswith("stopped by tests at ")
+        commands.lift_stop(actor=SYSTEM, stop=stopped, reason="a false alarm")
+        assert deployment.rollouts.get(state="progressing").paused
+        commands.resume(actor=SYSTEM, deployment=deployment)
+        for _ in waves.steps:
+            commands.force(actor=SYSTEM, deployment=deployment)
+            fleet.settle()
+            fleet.reconcile()
+        assert deployment.rollouts.latest("generation").state == "succeeded"
 
 
 class TestAnAuthor:

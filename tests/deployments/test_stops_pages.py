@@ -103,11 +103,11 @@ class TestWhatIsShown:
         stop = commands.stop_agent(actor=SYSTEM, agent=deployed.agent, reason="it insults people")
         page = acme.client("viewer").get(f"/stops/{stop.public_id}/")
         shown = text(page)
-        assert "0 of 1 gateway confirmed; silent: has never answered" in shown
+        assert "0 of 1 gateway confirmed; silent: waits for the first answer of silent" in shown
         assert "One gateway has not confirmed, and may still answer callers: silent ." in shown
         assert "data-stopwatch=" in page.content.decode()
         live = fragments["stop"].render(acme.actor("viewer"), str(stop.pk))
-        assert "has never answered" in live
+        assert "waits for the first answer of silent" in live
 
     def test_the_deployment_is_stopped_with_the_reason(self, acme: Inhabited, deployed: Deployment) -> None:
         stop = commands.stop_agent(

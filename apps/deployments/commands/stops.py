@@ -12,14 +12,18 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.agents.models import Agent
+from apps.core.actors import Actor
 from apps.core.commands import command
 from apps.core.commands import note as add_to_event
 from apps.core.errors import Conflict, Invalid
 from apps.core.live import hint
+from apps.deployments import rollouts
 from apps.deployments.commands.conditions import checked_note
-from apps.deployments.models import Stop
+from apps.deployments.models import Deployment, Rollout, Stop
 from apps.deployments.stops.course import gateways_of
+from apps.deployments.stops.coverage import in_words, stops_of
 from apps.deployments.stops.kind import STOP, want_everywhere
+from apps.deployments.strategies.plans import ALL_AT_ONCE
 from apps.gateways import placements
 from apps.gateways.models import Environment, Placement
 from contract.stops import STOPPED_MAX
@@ -27,7 +31,6 @@ from contract.stops import STOPPED_MAX
 if TYPE_CHECKING:
     from typing import Any
 
-    from apps.core.actors import Actor
     from apps.deployments.models import Release
 
 
@@ -133,9 +136,25 @@ def _start(
     stop.save(force_insert=True)
     add_to_event(gateways=stop.gateways, where=stop.where)
     want_everywhere(stop, locked)
+    _pause_rollouts(stop, locked)
     for resource in ("stop", "deployment"):
         hint(resource)
     return stop
+
+
+def _pause_rollouts(stop: Stop, environments: list[Environment]) -> None:
+    """Let no rollout of what is stopped go on by itself: its steps would be judged by executions that cannot be.
+
+    Somebody resumes it once the stop is lifted. What is sent to all gateways at once has no further step.
+    """
+    progressing = Deployment.objects.filter(environment__in=environments, rollouts__state=Rollout.State.PROGRESSING)
+    # Locked as whoever goes on with a rollout does, after the environments.
+    locked = progressing.select_for_update(of=("self",), no_key=True).select_related("agent", "release")
+    covered = stops_of(locked.order_by("pk"))
+    rows = rollouts.under_way().filter(deployment__in=covered, paused_at=None).exclude(strategy=ALL_AT_ONCE.strategy)
+    for rollout in rows:
+        if covered[rollout.deployment_id].pk == stop.pk:
+            rollouts.pause(rollout, Actor.system(), in_words(stop))
 
 
 def _locked(environment: Environment | None) -> list[Environment]:

@@ -13,6 +13,7 @@ from contract.stops import Stop as StopDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from uuid import UUID
 
     from apps.accounts.models import User
     from apps.agents.models import Agent
@@ -73,7 +74,7 @@ def in_words(stop: Stop) -> str:
     return f"stopped by {stop.started_by} at {stop.created_at:%Y-%m-%d %H:%M} UTC: {stop.reason}"
 
 
-def stops_of(deployments: Iterable[Deployment]) -> dict[object, Stop]:
+def stops_of(deployments: Iterable[Deployment]) -> dict[UUID, Stop]:
     """The stop that covers each deployment, by its primary key, in one query; none of it for those that may run."""
     shown = list(deployments)
     live = list(Stop.objects.live().select_related("environment").order_by("created_at")) if shown else []

@@ -41,7 +41,7 @@ class GatewayStand:
     gateway: Gateway | None
     confirmed: bool
     reason: str
-    next_try_at: datetime | None
+    next_act_at: datetime | None
     receipt: StopReceipt | None
     signed_ms: int | None
     arrived_ms: int | None
@@ -149,7 +149,7 @@ def _stand(stop: Stop, gateway: Gateway, placement: Placement | None, receipt: S
         gateway=gateway,
         confirmed=confirmed,
         reason=_why(gateway, placement, confirmed=confirmed),
-        next_try_at=placement.next_act_at if placement is not None and not confirmed else None,
+        next_act_at=placement.next_act_at if placement is not None and not confirmed else None,
         receipt=receipt,
         **_times(stop, receipt),
     )
@@ -164,7 +164,7 @@ def _gone(stop: Stop, name: str, receipt: StopReceipt | None) -> GatewayStand:
         gateway=None,
         confirmed=receipt is not None,
         reason=signed if receipt else never,
-        next_try_at=None,
+        next_act_at=None,
         receipt=receipt,
         **_times(stop, receipt),
     )
@@ -183,7 +183,7 @@ def _why(gateway: Gateway, placement: Placement | None, *, confirmed: bool) -> s
         return "waits for its turn"
     reason = placement.reason(timezone.now())
     if confirmed or gateway.reachable or not gateway.pinned or gateway.status_reason in reason:
-        return reason if gateway.pinned or confirmed else "has never answered"
+        return reason
     return f"{reason} ({gateway.status}: {gateway.status_reason})"
 
 

@@ -66,7 +66,7 @@ class GatewayStandSerializer(serializers.Serializer[Any]):
     environment = serializers.CharField(allow_blank=True)
     confirmed = serializers.BooleanField(help_text="Whether it holds what is wanted and, while stopped, signed so.")
     reason = serializers.CharField(help_text="Why not, and when it is tried next; or what it confirmed.")
-    next_try_at = serializers.DateTimeField(allow_null=True)
+    next_act_at = serializers.DateTimeField(allow_null=True)
     signed_ms = serializers.IntegerField(
         allow_null=True, help_text="From the act to the beginning of obedience that the gateway signed."
     )
