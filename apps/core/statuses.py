@@ -18,9 +18,9 @@ _ADJECTIVES: dict[Tint, str] = {
     "blue": "progressing pending deploying provisioning applying waiting revoking retrying connecting queued removing "
     "registering checking scheduled watched lifting",
     "yellow": "degraded drifted draining stale expiring held paused changed unpublished unverified outdated "
-    "waiting-for-approval stopping",
+    "waiting-for-approval",
     "red": "failed failing unreachable refused suspended denied broken conflicting rejected lost blocked unauthorized "
-    "timed-out stopped",
+    "timed-out stopped stopping",
     "gray": "draft archived deleted cancelled inactive removed superseded expired revoked unknown new disabled empty "
     "rolled-back unused lifted",
 }

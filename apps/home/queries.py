@@ -171,7 +171,7 @@ def _stop_concerns(actor: Actor) -> Iterable[Concern]:
     found = stop_statuses(live) if live else {}
     for stop in live:
         status = found[stop.pk]
-        reason = f"{stop.reason}; {status.reason}"
+        reason = f"{stop.reason.rstrip('.')}; {status.reason}"
         yield Concern(
             "stop", f"{stop.label} {stop.where}", stop.get_absolute_url(), status.adjective, reason, stop.created_at
         )

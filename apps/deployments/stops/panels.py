@@ -20,14 +20,14 @@ page_button(STOP_RELEASE, on="agent-version")
 page_button(STOP_AUTHOR, on="member-row")
 
 
-@panel(on="agent", title="Stopped", template="deployments/panels/stopped.html", order=1, action="stop.view")
+@panel(on="agent", title="Stopped", template="deployments/panels/stopped.html", tab="notices", action="stop.view")
 def stops_of_agent(request: HttpRequest, agent: Agent) -> dict[str, Any] | None:
     """The stops that hold an agent."""
     stops = Stop.objects.live().filter(slugs__contains=[agent.slug]).select_related("environment")
     return {"stops": list(stops)} if stops else None
 
 
-@panel(on="deployment", title="Stopped", template="deployments/panels/stopped.html", order=1, action="stop.view")
+@panel(on="deployment", title="Stopped", template="deployments/panels/stopped.html", tab="notices", action="stop.view")
 def stop_of_deployment(request: HttpRequest, deployment: Deployment) -> dict[str, Any] | None:
     """The stop that holds a deployment."""
     stop = stops_of([deployment]).get(deployment.pk)
