@@ -8,7 +8,7 @@ import pytest
 
 from apps.core.errors import Conflict
 from apps.deployments import commands, rollouts
-from apps.deployments.queries import progress_of
+from apps.deployments.queries import earlier_releases, progress_of
 from apps.deployments.rollouts.course import step_on
 from apps.deployments.strategies.plans import Plan, steps_from_text
 from apps.gateways.models import Gateway, Placement
@@ -181,6 +181,7 @@ def test_a_newer_canary_takes_the_place_of_an_older(
     assert last(canary).from_release == release_of(versions[0])
     assert progress_of(last(canary)).percent_of_callers == 5
     assert history(canary)[-2:] == [("deploy", "superseded"), ("deploy", "progressing")]
+    assert earlier_releases(fresh(canary))[0] == release_of(versions[0]), "nobody is sent back to what was abandoned"
 
 
 def test_all_at_once_over_a_canary_cleans_it_up(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,9 +9,9 @@ import pytest
 from apps.audit.models import Event
 from apps.core.errors import Conflict, Invalid
 from apps.deployments import commands, rollouts
-from apps.deployments.models import Deployment, RolloutStep
+from apps.deployments.models import Deployment, Rollout, RolloutStep
 from apps.deployments.queries import preview, progress_of, with_adjective
-from apps.deployments.rollouts import course
+from apps.deployments.rollouts import advancing, course
 from apps.deployments.strategies.plans import Plan, steps_from_text
 from apps.gateways.commands import remove_gateway
 from apps.gateways.models import Gateway
@@ -301,8 +300,7 @@ def test_whoever_dies_in_between_leaves_a_rollout_that_goes_on(
     for _ in range(12):
         if last(deployment).state != "progressing":
             break
-        with contextlib.suppress(Died):
-            rollouts.advance_all()
+        rollouts.advance_all()
         fleet.reconcile()
     assert deaths
     assert said(deployment) == "running: version 2 on 3 gateways"
@@ -342,3 +340,25 @@ def test_sending_again_what_runs_over_a_rollout_takes_that_back(
     fleet.reconcile()
     assert on_gateways(fleet, versions) == "1 1 1"
     assert history(deployment)[-2:] == [("deploy", "superseded"), ("redeploy", "progressing")]
+
+
+def test_one_rollout_that_cannot_go_on_stops_no_other(
+    fleet: Fleet, staging: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for slug in ("greeter", "helper"):
+        _, version = fleet.write_agent(slug)
+        deploy(SYSTEM, staging, version, plan=waves("1, 100 %"))
+    broken, sound = Rollout.objects.order_by("created_at")
+    whole = advancing.step_on
+
+    def fails_for_one(rollout: Rollout) -> Any:
+        if rollout.pk == broken.pk:
+            raise Died
+        return whole(rollout)
+
+    monkeypatch.setattr(advancing, "step_on", fails_for_one)
+    fleet.start_gateway("stage-1", "staging")
+    fleet.reconcile()
+    broken.refresh_from_db()
+    sound.refresh_from_db()
+    assert (broken.state, sound.state) == ("progressing", "succeeded")

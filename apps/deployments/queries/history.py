@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 def earlier_releases(deployment: Deployment) -> list[Release]:
-    """Releases that ran here and can be rolled back to, the latest first; without the one that runs."""
+    """Releases that ran here and can be rolled back to; without the one that runs, or is to run.
+
+    The last good one comes first, then the others, the latest first: one that was abandoned halfway is no good advice.
+    """
     seen: dict[UUID, Release] = {}
     rollouts = deployment.rollouts.exclude(to_release=None).select_related("to_release__agent_version__agent")
     for rollout in rollouts.order_by("-generation"):
         release = rollout.to_release
         if release is not None and release.pk != deployment.release_id:
             seen.setdefault(release.pk, release)
-    return list(seen.values())
+    return sorted(seen.values(), key=lambda release: release.pk != deployment.stable_release_id)
 
 
 def current_rollout(deployment: Deployment) -> Rollout | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from apps.core.actors import Actor
@@ -25,14 +27,14 @@ if TYPE_CHECKING:
     from apps.deployments.models import Release
     from apps.gateways.models import Gateway
 
+log = structlog.get_logger(__name__)
+
 _NAMES = (
     "deployment__environment",
     "deployment__agent",
     "to_release__agent_version__agent",
     "from_release__agent_version__agent",
 )
-
-
 _SOON = timedelta(seconds=0.5)
 
 
@@ -53,12 +55,18 @@ def advance(rollout: Rollout) -> None:
 
 
 def advance_all() -> None:
-    """Look at every rollout that is under way in the present organization."""
+    """Look at every rollout that is under way in the present organization. One that cannot go on stops no other."""
     # Mostly there is none, and a question for keys alone costs a fifth of one for the rollouts with all their names.
     for key in Rollout.objects.filter(state=Rollout.State.PROGRESSING).values_list("pk", flat=True):
         rollout = under_way().filter(pk=key).first()
-        if rollout is not None:
+        if rollout is None:
+            continue
+        try:
             advance(rollout)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # whatever is wrong with one rollout: it is looked at again, and its page says where it is
+            log.exception("rollout_stuck", rollout=str(rollout.pk), registration=rollout.deployment.registration)
 
 
 def under_way() -> QuerySet[Rollout]:
