@@ -34,6 +34,8 @@ PLAN = Plan(
     HealthGate(minimum_executions=4, p95_ratio=None),
 )
 _PATIENT_MS = 60_000
+# htmx calls it an error when a newer question takes the place of one that is under way, as it should.
+_REPLACED = ("htmx:afterRequest", "htmx:sendAbort")
 
 
 @contextmanager
@@ -160,7 +162,7 @@ def test_steps_are_added_and_removed_and_the_picture_follows(
             expect(page.locator("#preview")).to_contain_text("no further gateway")
             page.get_by_role("button", name="Deploy version 2 to Staging").click()
             expect(page.locator(".track-step")).to_have_count(3)
-            assert owner.complaints == []
+            assert [each for each in owner.complaints if not each.startswith(_REPLACED)] == []
     finally:
         dashboard.stop()
         fleet.stop()
