@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from functools import cache
 
+import structlog
 from celery import shared_task
+from django.db import InterfaceError, OperationalError, connection
 
 from apps.core.database import use_pool
 from apps.core.errors import NotFound
 from apps.gateways.scanner import Scanner
 from apps.gateways.sweep import rebuild
 
+log = structlog.get_logger(__name__)
 _CONNECTIONS = 8
 
 
@@ -24,6 +27,11 @@ def reconcile(schema: str) -> int:
     try:
         return _scanner().reconcile(schema)
     except NotFound:
+        return 0
+    except (OperationalError, InterfaceError) as error:
+        # No error of ours, and nothing is lost: only this hint.
+        log.warning("database_unavailable", reason=type(error).__name__)
+        connection.close()
         return 0
 
 
