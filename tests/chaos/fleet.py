@@ -54,6 +54,7 @@ class Replica:
     proxy: FaultyProxy
     life: int = 0
     past: list[Applied] = field(default_factory=list)
+    _http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=10))
     _dying: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
@@ -75,6 +76,11 @@ class Replica:
                 self.process.wipe_store()
             self.start()
 
+    def close(self) -> None:
+        """End it for good."""
+        self.process.kill()
+        self._http.close()
+
     def history(self) -> list[Applied]:
         """All that ever took effect on it, in order."""
         return self.past + recorder.read(self.process.data_dir, gateway=self.name, life=self.life)
@@ -83,7 +89,7 @@ class Replica:
         """What it says it holds, asked past the faulty network; None while it is down."""
         headers = {"Authorization": f"Bearer {self.process.token}"}
         try:
-            answer = httpx.get(f"{self.process.address}{PREFIX}/state?items=1", headers=headers, timeout=10)
+            answer = self._http.get(f"{self.process.address}{PREFIX}/state?items=1", headers=headers)
         except httpx.HTTPError:
             return None
         assert answer.status_code == 200, answer.text

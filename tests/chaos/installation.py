@@ -32,6 +32,9 @@ _WORKER = ("-m", "celery", "-A", "kaizen_site", "worker", "-Q", "celery", "-c", 
 # synchronous as ever; only the wait for the disk is left out, of which recovery would do a great deal.
 _DATABASE = {"fsync": "off"}
 
+# As Studio's log and Celery's name an exception that nobody expected.
+_OWN_FAULTS = ('"level": "error"', '"level": "critical"', " raised unexpected: ")
+
 
 class Installation:
     """Stores and Studio's processes, in a folder that is thrown away.
@@ -104,6 +107,12 @@ class Installation:
         processes.sweep(self._folder)
         postgresql.remove(self._folder)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def failures(self) -> list[str]:
+        """What Studio's processes logged as errors of their own. What others do to them is no error, but a warning."""
+        studio = [*self.workers, *self.scanners]
+        lines = [(each.name, line) for each in studio for line in each.log.read_text(errors="replace").splitlines()]
+        return [f"{name}: {line[:300]}" for name, line in lines if any(mark in line for mark in _OWN_FAULTS)]
 
     def marked(self, environment: dict[str, str]) -> dict[str, str]:
         """An environment whose processes `remove` recognizes as this run's."""

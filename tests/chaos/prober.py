@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ACCEPTED, GONE = "accepted", "gone"
 STOPPED, RUNNING = "stopped", "running"
-_PAUSE_S = 0.05
+_PAUSE_S = 0.2
 _CALL_S = 3.0
 
 

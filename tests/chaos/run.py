@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _RECOVER_WITHIN_S = 120.0
 _PATIENT_S = 10.0
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.2
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Run:
     def close(self) -> None:
         """End the gateways and the network."""
         for replica in self._replicas:
-            replica.process.kill()
+            replica.close()
         self._network.close()
 
     # A round ----------------------------------------------------------------------------------------------------------
@@ -225,6 +225,7 @@ class Run:
             "stale": checks.stale(self._prober.sightings, histories),
             "lost": [],
             "forgotten": [],
+            "failures": self._installation.failures(),
             "untold": [],
             "chain": [],
         }
