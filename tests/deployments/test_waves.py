@@ -11,7 +11,7 @@ from apps.core.errors import Conflict, Invalid
 from apps.deployments import commands, rollouts
 from apps.deployments.models import Deployment, Rollout, RolloutStep
 from apps.deployments.queries import preview, progress_of, with_adjective
-from apps.deployments.rollouts import advancing, course
+from apps.deployments.rollouts import course
 from apps.deployments.strategies.plans import Plan, steps_from_text
 from apps.gateways.commands import remove_gateway
 from apps.gateways.models import Gateway
@@ -349,14 +349,14 @@ def test_one_rollout_that_cannot_go_on_stops_no_other(
         _, version = fleet.write_agent(slug)
         deploy(SYSTEM, staging, version, plan=waves("1, 100 %"))
     broken, sound = Rollout.objects.order_by("created_at")
-    whole = advancing.step_on
+    whole = course.step_on
 
     def fails_for_one(rollout: Rollout) -> Any:
         if rollout.pk == broken.pk:
             raise Died
         return whole(rollout)
 
-    monkeypatch.setattr(advancing, "step_on", fails_for_one)
+    monkeypatch.setattr("apps.deployments.rollouts.advancing.step_on", fails_for_one)
     fleet.start_gateway("stage-1", "staging")
     fleet.reconcile()
     broken.refresh_from_db()
