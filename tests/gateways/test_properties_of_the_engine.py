@@ -109,7 +109,13 @@ class Engine(RuleBasedStateMachine):
         agent, first = self.fleet.write_agent(f"agent{next(_numbers)}")
         self.versions: list[AgentVersion] = [first, *(next_version(agent, f"Say {number}.") for number in (2, 3))]
         self.registration = f"{agent.slug}-{self.environment.slug}"
+        self.deploy(0)
+        self.make_a_key()
         self._come_to_rest()
+        # So that every story can go back to somewhere, and often does.
+        self.back_up_studio()
+        for name in sorted(self.fleet.processes):
+            self.back_up_a_gateway(name)
 
     def teardown(self) -> None:
         try:
@@ -170,6 +176,10 @@ class Engine(RuleBasedStateMachine):
         for lane in LANES:
             for claimed in reconcile.claim(lane, limit=limit):
                 self.workers.append(Worker(claimed))
+
+    @rule()
+    def workers_do_everything(self) -> None:
+        self._push_everything()
 
     @precondition(lambda self: any(worker.answer is None for worker in self.workers))
     @rule(choice=SOME)
