@@ -294,9 +294,15 @@ class Engine(RuleBasedStateMachine):
         self.kept = (transaction.savepoint(), self.model)
 
     @precondition(lambda self: self.kept is not None)
-    @rule()
-    def restore_studio(self) -> None:
-        """Its workers are stopped for that; what they have sent may still arrive."""
+    @rule(number=st.integers(0, 2), arrived=st.booleans())
+    def restore_studio(self, number: int, arrived: bool) -> None:
+        """After something was decided that the backup does not know, and that gateways may have heard of.
+
+        Workers are stopped for a restore; what they have sent may still arrive.
+        """
+        self.deploy(number)
+        if arrived:
+            self._push_everything()
         if self.kept is not None:
             point, self.model = self.kept
             transaction.savepoint_rollback(point)
