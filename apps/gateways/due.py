@@ -74,6 +74,12 @@ def poll_now(gateways: QuerySet[Gateway]) -> None:
     lower()
 
 
+def poll_at(gateways: QuerySet[Gateway], moment: datetime) -> None:
+    """Let the gateways be polled at `moment` at the latest."""
+    gateways.filter(next_poll_at__gt=moment).update(next_poll_at=moment)
+    lower(moment)
+
+
 def claim(limit: int) -> list[Due]:
     """Take the tenants whose time has come, longest waiting first. One statement, whatever the number of tenants."""
     # Not clock_timestamp(): an index cannot be searched for what changes from row to row.

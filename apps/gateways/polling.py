@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+# A request that got lost on the way is asked again soon; only who stays away is asked less and less often.
+_FIRST_PAUSES_S = (1.0, 2.0)
 _LONGEST_PAUSE_S = 15.0
-_LOST_AFTER = 2
+_LOST_AFTER = 1 + len(_FIRST_PAUSES_S)
 # Polls that are due so soon are made together: fewer visits, and fewer transactions.
 _SOON = timedelta(seconds=0.5)
 Status = Gateway.Status
@@ -103,17 +105,18 @@ def poll(gateway: Gateway) -> None:
             state = client.state()
             latency_ms = (time.perf_counter() - started) * 1000
             seen = record_answer(look, state, latency_ms)
-            if seen is not None and seen.reachable and seen.state_digest != state.state_digest:
-                _compare(look, client)
         except GatewayProblem as problem:
             record_failure(look, problem)
             return
         except Conflict as error:
             record_failure(look, GatewayRefusal("secret-unreadable", error.message))
             return
-    if seen is not None and seen.reachable:
-        _drain_leaving(seen, client, state)
-        observers.polled(seen, state)
+    if seen is None or not seen.reachable:
+        return
+    if seen.state_digest != state.state_digest:
+        compare_or_ask_again(look, client)
+    _drain_leaving(seen, client, state)
+    observers.polled(seen, state)
 
 
 def record_answer(look: Look, state: GatewayState, latency_ms: float) -> Gateway | None:
@@ -276,10 +279,17 @@ def _tell(row: Gateway, before: str) -> None:
 
 def _next_poll(look: Look, row: Gateway) -> datetime:
     """Every interval while it answers; less often, but never rarely, while it does not."""
-    interval = float(row.environment.poll_interval_s)
-    if row.consecutive_failures:
-        interval = min(interval * 2 ** min(row.consecutive_failures - 1, 8), max(interval, _LONGEST_PAUSE_S))
-    return look.began + timedelta(seconds=interval * random.uniform(0.95, 1.05))  # noqa: S311
+    pause = _pause_s(float(row.environment.poll_interval_s), row.consecutive_failures)
+    return look.began + timedelta(seconds=pause * random.uniform(0.95, 1.05))  # noqa: S311
+
+
+def _pause_s(interval: float, failures: int) -> float:
+    """Seconds between two polls, after so many in a row that were not answered."""
+    if not failures:
+        return interval
+    if failures <= len(_FIRST_PAUSES_S):
+        return min(interval, _FIRST_PAUSES_S[failures - 1])
+    return min(interval * 2 ** min(failures - _LOST_AFTER, 8), max(interval, _LONGEST_PAUSE_S))
 
 
 def _digest_of_rows(gateway: Gateway) -> str:
@@ -291,7 +301,20 @@ def _digest_of_rows(gateway: Gateway) -> str:
     )
 
 
-def _compare(look: Look, client: GatewayClient) -> None:
+def compare_or_ask_again(look: Look, client: GatewayClient) -> None:
+    """Compare what the gateway holds with what was observed; if the answer gets lost, ask again in a moment.
+
+    The gateway answered its poll, so it has missed none, and what it lost meanwhile must not wait for the next one.
+    """
+    try:
+        compare(look, client)
+    except GatewayProblem as problem:
+        log.info("comparison_failed", gateway=str(look.gateway), reason=problem.reason)
+        soon = timezone.now() + timedelta(seconds=_FIRST_PAUSES_S[0])
+        due.poll_at(Gateway.objects.filter(pk=look.gateway.pk), soon)
+
+
+def compare(look: Look, client: GatewayClient) -> None:
     """Fetch everything that the gateway holds and overwrite what was observed of it."""
     fences: Fences = free_fences(look.gateway)
     look = Look(look.gateway, timezone.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -251,6 +252,33 @@ def test_a_poll_that_began_before_a_newer_one_was_recorded_is_discarded(site: Si
     assert record_answer(Look(later, timezone.now()), state.model_copy(update={"revision": -1}), 1.0) is None
     fresh = Gateway.objects.get(pk=gateway.pk)
     assert (fresh.last_polled_at, fresh.revision) == (later.last_polled_at, later.revision)
+
+
+def test_a_comparison_whose_answer_gets_lost_is_made_again_soon_and_is_no_missed_poll(site: Site) -> None:
+    from apps.gateways.client import GatewayClient
+    from apps.gateways.polling import Look, compare_or_ask_again, record_answer
+
+    process = site.spawn()
+    gateway = site.register(process)
+    site.key()
+    site.look()
+    process.kill()
+    process.wipe_store()
+    process.start()
+    look = Look(Gateway.objects.select_related("environment").get(pk=gateway.pk), timezone.now())
+    client = GatewayClient.of(look.gateway)
+    assert record_answer(look, client.state(), 1.0) is not None
+    process.kill()
+    compare_or_ask_again(look, client)
+
+    row = Gateway.objects.get(pk=gateway.pk)
+    assert (row.status, row.consecutive_failures) == ("healthy", 0)
+    assert row.next_poll_at - timezone.now() < timedelta(seconds=1.1), "and not after the environment's interval"
+    assert (due.earliest() or row.next_poll_at) <= row.next_poll_at
+    process.start()
+    site.look()
+    assert not Placement.objects.unsettled().exists()
+    assert events("gateway.drift") == 1
 
 
 def test_tombstones_count_in_the_digest_so_that_polls_find_nothing_to_compare(site: Site) -> None:

@@ -242,7 +242,7 @@ class Engine(RuleBasedStateMachine):
             state = client.state()
             seen = polling.record_answer(look, state, 1.0)
             if seen is not None and seen.reachable and seen.state_digest != state.state_digest:
-                polling._compare(look, client)
+                polling.compare(look, client)
         except GatewayProblem as problem:
             polling.record_failure(look, problem)
 
