@@ -19,7 +19,7 @@ from tests.chaos.fleet import Tenant, settle_in
 from tests.chaos.plan import Round, Silence, Strike, Victim, Wish, make_plan
 from tests.chaos.prober import Prober
 from tests.chaos.proxy import Network, Weather
-from tests.chaos.studio import fulfil, pick
+from tests.chaos.studio import fulfil, go_on, pick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -195,7 +195,13 @@ class Run:
 
     def _finish(self, what: str) -> bool:
         """Wait until every rollout has taken its last step, and that step is done as well."""
-        return self._wait_until_none(lambda tenants: unfinished(tenants) or unsettled(tenants), what)
+
+        def left(tenants: Sequence[Tenant]) -> list[str]:
+            for tenant in tenants:
+                go_on(tenant)
+            return unfinished(tenants) or unsettled(tenants)
+
+        return self._wait_until_none(left, what)
 
     def _wait_until_none(self, ask: Callable[[Sequence[Tenant]], list[str]], what: str) -> bool:
         """Ask for problems until there are none; what is left in the end is one of the run."""

@@ -11,7 +11,7 @@ from django.db.models import Q
 from apps.agents.models import Agent, AgentVersion
 from apps.core.errors import Conflict
 from apps.core.tenancy import tenant as inside
-from apps.deployments.commands import cancel, deploy, lift_stop, rollback, stop_agent, undeploy
+from apps.deployments.commands import cancel, deploy, lift_stop, resume, rollback, stop_agent, undeploy
 from apps.deployments.models import Deployment, Release, Rollout, Stop
 from apps.deployments.strategies.plans import ALL_AT_ONCE, Plan, PlannedStep, Share
 from apps.gateways.commands import create_key, revoke_key
@@ -160,6 +160,20 @@ def _stop_or_lift(owner: Tenant, wish: Wish) -> Promise:
         reason=wish.tag,
     )
     return Promise(wish.tag, Act.STOP, (environment, stop.public_id), 1, str(stop.pk), stops=registration)
+
+
+def go_on(owner: Tenant) -> None:
+    """Do what people do after an incident with the rollouts that a stop has paused: lift it, and resume them."""
+    with inside(owner.schema):
+        paused = Rollout.objects.filter(state=Rollout.State.PROGRESSING).exclude(paused_at=None)
+        for rollout in paused.select_related("deployment"):
+            registration = rollout.deployment.registration
+            living = owner.ledger.stops.get(registration)
+            if living is not None:
+                tag = f"lifted for {rollout.pk}"
+                stop = lift_stop(actor=owner.actor, stop=Stop.objects.get(public_id=living[1]), reason=tag)
+                owner.ledger.add(Promise(tag, Act.LIFT, living, None, str(stop.pk), stops=registration))
+            resume(actor=owner.actor, deployment=rollout.deployment)
 
 
 def _find_stop(wish: Wish) -> Promise | None:
