@@ -78,7 +78,7 @@ def test_edit_and_publish(studio: Studio, page: Page) -> None:
 def test_deploy_and_watch_it_arrive(studio: Studio, page: Page) -> None:
     page.goto(f"{studio.dashboard}agents/greeter/deploy/")
     page.get_by_label("Version").select_option(label="Version 2 — Cheerful now")
-    page.get_by_label("Environment").select_option(label="Development")
+    page.get_by_label("Environment", exact=True).select_option(label="Development")
     # What will change stands on the page before anything does.
     expect(page.locator("#preview")).to_contain_text("cheerful")
     page.locator("#preview").get_by_role("button", name=re.compile("Deploy")).click()
@@ -167,7 +167,7 @@ def test_the_playground_talks_through_the_gateway(studio: Studio, page: Page) ->
 def test_a_revoked_key_stops_within_two_seconds(studio: Studio, page: Page) -> None:
     page.goto(f"{studio.dashboard}caller-keys/")
     page.get_by_role("link", name="New key").first.click()
-    page.get_by_label("Environment").select_option(label="Development")
+    page.get_by_label("Environment", exact=True).select_option(label="Development")
     page.get_by_label("Name").fill("For the story")
     page.get_by_role("button", name=re.compile("Create")).click()
     key = page.locator(".secret-value code").inner_text().strip()
@@ -193,7 +193,7 @@ def test_roll_back_holds_the_earlier_version(studio: Studio, page: Page) -> None
     page.get_by_role("link", name=re.compile("Roll back")).first.click()
     page.get_by_role("button", name=re.compile("Roll back")).click()
 
-    expect(page.locator("[data-live]").first).to_contain_text("held", timeout=30_000)
+    expect(page.locator("[data-live]").first).to_contain_text("Held by", timeout=30_000)
     expect(page.locator("[data-live]").first).to_contain_text("running", timeout=30_000)
     with studio.api() as api:
         deployment = api.get(f"/deployments/{rows[0]['id']}/").json()

@@ -46,6 +46,7 @@ def _left_behind(world: Inhabited) -> None:
     _owner(f"DELETE FROM \"{world.schema}\".django_migrations WHERE app = 'telemetry'")
     _owner(f'DROP TABLE "{world.schema}".telemetry_executioncursor CASCADE')
     _owner(f'DROP TABLE "{world.schema}".telemetry_execution CASCADE')
+    _owner(f'DROP TABLE "{world.schema}".telemetry_modelprice')
     _owner("UPDATE public.tenants_organization SET template_digest = 'older' WHERE schema_name = %s", world.schema)
 
 
