@@ -289,7 +289,7 @@ def _pause_s(interval: float, failures: int) -> float:
         return interval
     if failures <= len(_FIRST_PAUSES_S):
         return min(interval, _FIRST_PAUSES_S[failures - 1])
-    return min(interval * 2 ** min(failures - _LOST_AFTER, 8), max(interval, _LONGEST_PAUSE_S))
+    return float(min(interval * 2 ** min(failures - _LOST_AFTER, 8), max(interval, _LONGEST_PAUSE_S)))
 
 
 def _digest_of_rows(gateway: Gateway) -> str:
