@@ -180,7 +180,7 @@ class KeyViewSet(ResourceViewSet[CallerKey]):
 class PlacementViewSet(ResourceViewSet[Placement]):
     """What Studio wants on each gateway and what is there. Commands want things, the reconciler does them."""
 
-    queryset = Placement.objects.select_related("gateway__environment")
+    queryset = Placement.objects.explained()
     serializer_class = serializers.PlacementSerializer
     filterset_class = PlacementApiFilter
     ordering = ("gateway__name", "kind", "name")

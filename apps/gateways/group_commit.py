@@ -53,22 +53,31 @@ class GroupCommit(Generic[T, R]):
         return outcome.result()
 
     def _write_all(self, schema: str) -> None:
+        try:
+            self._write_groups(schema)
+        except BaseException as error:
+            self._abandon(schema, error)
+            raise
+
+    def _write_groups(self, schema: str) -> None:
         followed_up = time.monotonic()
         while group := self._next_group(schema):
-            try:
-                outcomes = self._write([thing for thing, _ in group])
-            except BaseException as error:
-                for _, outcome in group:
-                    outcome.set_exception(error)
-                if not isinstance(error, Exception):
-                    self._abandon(schema, error)
-                    raise
-            else:
-                for (_, outcome), written in zip(group, outcomes, strict=True):
-                    outcome.set_result(written)
+            self._write_group(group)
             if not self._waiting[schema] or time.monotonic() - followed_up > _AFTER_AT_LEAST_EVERY_S:
                 self._after()
                 followed_up = time.monotonic()
+
+    def _write_group(self, group: Sequence[tuple[T, Future[R]]]) -> None:
+        try:
+            outcomes = self._write([thing for thing, _ in group])
+        except BaseException as error:
+            for _, outcome in group:
+                outcome.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for (_, outcome), written in zip(group, outcomes, strict=True):
+                outcome.set_result(written)
 
     def _next_group(self, schema: str) -> list[tuple[T, Future[R]]]:
         """What waits, in the order in which it came; if nothing does, the next to come leads."""
@@ -81,7 +90,7 @@ class GroupCommit(Generic[T, R]):
             return group
 
     def _abandon(self, schema: str, error: BaseException) -> None:
-        """The process ends: nobody may wait for a thread that does not come back."""
+        """Whoever led does not come back: the next to come leads, and those that wait are told."""
         with self._lock:
             left = self._waiting.pop(schema, [])
             self._writing.discard(schema)

@@ -42,7 +42,7 @@ def render_gateway(actor: Actor, identifier: str) -> str:
 
 def gateway_context(gateway: Gateway) -> dict[str, Any]:
     """What the gateway's template needs; the page renders the same one at first."""
-    unsettled = Placement.objects.unsettled().filter(gateway=gateway).select_related("gateway")
+    unsettled = Placement.objects.unsettled().filter(gateway=gateway).explained()
     waiting = list(unsettled.order_by("-priority", "next_attempt_at")[:_WAITING_SHOWN])
     titles, now = titles_of(waiting), timezone.now()
     return {

@@ -182,6 +182,7 @@ def _outdated(seen: _Seen, row: Gateway) -> bool:
 def _take(seen: _Seen, row: Gateway) -> None:
     """Put what was seen into the row, and tell who has to know."""
     before = {name: getattr(row, name) for name in _SHOWN}
+    lost = not row.reachable
     if isinstance(seen.told, GatewayState):
         _take_answer(row, seen.told, seen.latency_ms or 0.0)
     else:
@@ -190,8 +191,8 @@ def _take(seen: _Seen, row: Gateway) -> None:
     if before != {name: getattr(row, name) for name in _SHOWN}:
         hint("gateway")
     _tell(row, before["status"])
-    if row.reachable and before["status"] not in (Status.HEALTHY, Status.DEGRADED, Status.DRAINING):
-        # It answers again: what waited in a back-off need not wait any longer.
+    if row.reachable and (lost or before["boot_id"] != row.boot_id):
+        # It answers again, or was restarted: what waited in a back-off need not wait any longer.
         waiting = Placement.objects.unsettled().filter(gateway=row).unlocked()
         Placement.objects.filter(pk__in=list(waiting.values_list("pk", flat=True))).update(
             next_attempt_at=timezone.now()

@@ -75,7 +75,7 @@ class Confirmation:
 
 def confirmations(key: CallerKey) -> list[Confirmation]:
     """Every gateway that the key concerns, those that have not confirmed first."""
-    placements = Placement.objects.of(API_KEY.name, key.public_id).select_related("gateway")
+    placements = Placement.objects.of(API_KEY.name, key.public_id).explained()
     now = timezone.now()
     found = [
         Confirmation(

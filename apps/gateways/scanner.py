@@ -44,7 +44,8 @@ log = structlog.get_logger(__name__)
 
 LaneName = Literal["urgent", "push", "faltering", "poll"]
 # Revocations, ordinary pushes, gateways that fail and polls have threads of their own: none can use up another's.
-LANES: dict[LaneName, int] = {"urgent": 16, "push": 48, "faltering": 32, "poll": 32}
+# The urgent are the most: gateways that have just begun to hang must not keep a stop from those that work.
+LANES: dict[LaneName, int] = {"urgent": 96, "push": 48, "faltering": 32, "poll": 32}
 # They wait for gateways and not for the database, and hold no connection to it meanwhile.
 CONNECTIONS = 24
 _PUSHES: tuple[tuple[LaneName, Lane], ...] = (
@@ -54,7 +55,7 @@ _PUSHES: tuple[tuple[LaneName, Lane], ...] = (
     ("faltering", FALTERING),
 )
 # Of each lane, so much is left to the other tenants however much one of them has to do.
-_LARGEST_SHARE = 0.5
+LARGEST_SHARE = 0.5
 LONGEST_SLEEP_S = 0.5
 _TENANTS_A_PASS = 50
 _RETRY_DATABASE_S = 1.0
@@ -299,7 +300,7 @@ class Scanner:
             return share
 
     def _largest_share(self, lane: LaneName) -> int:
-        return max(1, int(self._sizes[lane] * _LARGEST_SHARE))
+        return max(1, int(self._sizes[lane] * LARGEST_SHARE))
 
     def _start(self, job: Job) -> None:
         with self._lock:

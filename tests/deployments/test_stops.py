@@ -161,7 +161,7 @@ def test_lifting_lets_it_run_again_and_nothing_else_does(
     assert all(row.tombstone and row.settled for row in placed(stopped).values())
 
 
-def test_a_gateway_that_hangs_delays_no_other_and_is_named(fleet: Fleet, agent: Agent, key: KeyText) -> None:
+def test_a_gateway_that_is_dead_delays_no_other_and_is_named(fleet: Fleet, agent: Agent, key: KeyText) -> None:
     fleet.processes["two"].kill()
     stopped = stop(agent)
     fleet.reconcile()

@@ -15,12 +15,16 @@ import pytest
 from django.utils import timezone
 
 from apps.core.secrets import encrypt
+from apps.deployments.commands import stop_agent
+from apps.deployments.stops.queries import status_of
 from apps.gateways import due, reconcile
 from apps.gateways.client import GatewayUnreachable
 from apps.gateways.commands import create_key, edit_environment
 from apps.gateways.models import Environment, Gateway, Placement
 from apps.gateways.reconcile import FALTERING, PER_GATEWAY, claim
 from apps.gateways.recording import Result, record
+from apps.gateways.scanner import LANES, LARGEST_SHARE
+from contract.kinds import STOP, WORKFLOW
 from tests.deployments.steps import SYSTEM, deploy, status
 from tests.harness.fleet import Fleet
 from tests.harness.holes import HangingGateways, black_hole
@@ -114,6 +118,31 @@ def test_gateways_that_hang_or_swallow_connections_delay_no_other_of_their_envir
         assert status(deployment).adjective == "progressing"
         becomes(lambda: max(holes.most.values(), default=0) > 0, "the one that hangs is tried")
         assert max(holes.most.values()) <= PER_GATEWAY
+
+
+@pytest.mark.slow
+def test_a_stop_reaches_who_works_before_those_that_hang_are_given_up(
+    live_organization: Inhabited, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        holes = stack.enter_context(HangingGateways(int(LANES["urgent"] * LARGEST_SHARE) - 1))
+        hanging = once_answered(holes.addresses)
+        fleet = stack.enter_context(fleet_of(live_organization, tmp_path))
+        fleet.start_gateway("stage-1", "staging")
+        agent, version = fleet.write_agent()
+        stack.enter_context(scanner())
+        deployment = deploy(SYSTEM, Environment.objects.get(slug="staging"), version)
+        process = fleet.processes["stage-1"]
+        placed = (WORKFLOW.name, deployment.registration)
+        becomes(lambda: placed in process.admin().living(), "what is to be stopped")
+
+        stopped = stop_agent(actor=SYSTEM, agent=agent, reason="it insults people")
+        there = Placement.objects.of(STOP.name, stopped.public_id)
+        becomes(lambda: there.get(gateway__name="stage-1").confirmed, "the stop where it can be confirmed")
+
+        assert not there.filter(attempts__gt=0).exists(), "the others are still being waited for"
+        missing = {each.name for each in status_of(stopped).missing}
+        assert missing == {gateway.name for gateway in hanging}, "and are named"
 
 
 @pytest.mark.slow

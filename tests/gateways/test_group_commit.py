@@ -71,6 +71,20 @@ def test_what_fails_fails_for_everyone_in_its_group_and_for_nobody_else() -> Non
     assert commit(5) == "wrote 5"
 
 
+def test_a_follow_up_that_breaks_keeps_nobody_waiting_for_ever() -> None:
+    ledger = Ledger()
+    ledger.go_on.set()
+
+    def broken() -> None:
+        raise RuntimeError("followed up badly")
+
+    commit = GroupCommit(ledger.write, after=broken)
+    for number in (1, 2):
+        with ThreadPoolExecutor(1) as threads, pytest.raises(RuntimeError, match="badly"):
+            threads.submit(commit, number).result(20)
+    assert ledger.groups == [[1], [2]]
+
+
 @pytest.mark.slow
 def test_a_row_that_somebody_has_locked_holds_up_no_other(live_organization: Inhabited) -> None:
     environment = Environment.objects.get(slug="development")

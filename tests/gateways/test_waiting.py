@@ -14,9 +14,13 @@ from apps.gateways.client import GatewayRejection
 from apps.gateways.commands import create_key, register_gateway, remove_gateway, revoke_key
 from apps.gateways.live import gateway_context
 from apps.gateways.models import CallerKey, Environment, Gateway, Placement
+from apps.gateways.placements import want_on_environment
 from apps.gateways.queries import confirmations, key_status, shown_status
 from apps.gateways.reconcile import ORDINARY, claim
 from apps.gateways.recording import Result, record
+from contract.canonical import canonical_json
+from contract.kinds import STOP
+from contract.stops import Stop
 from tests.deployments.steps import SYSTEM, deploy, fresh
 from tests.harness.fleet import Fleet
 
@@ -96,6 +100,18 @@ def test_a_thing_behind_an_open_circuit_waits_for_its_end(key: CallerKey) -> Non
         "waits, because eu-1 failed several times in a row, next try in 40 s",
         opens,
     )
+
+
+def test_what_a_gateway_must_not_run_before_it_has_confirmed_a_stop_says_so(
+    owner: Actor, staging: Environment, gateway: Gateway, key: CallerKey
+) -> None:
+    body = canonical_json(Stop(registrations=["greeter-staging"]).to_json())
+    want_on_environment(staging, STOP.name, "0123456789abcdef01234567", body)
+    assert claim(ORDINARY, limit=5) == []
+    waits = confirmations(key)[0].reason
+    assert waits == "waits until eu-1 has confirmed a stop, which goes first, asked again in 40 s"
+    (stopping,) = Placement.objects.explained().filter(kind=STOP.name)
+    assert stopping.reason() == "waits for its turn"
 
 
 def test_a_revocation_waits_for_no_circuit(owner: Actor, key: CallerKey) -> None:

@@ -133,7 +133,7 @@ def progress_of(rollout: Rollout) -> RolloutProgress:
     deployment = rollout.deployment
     steps = list(rollout.steps.order_by("index"))
     gateways = list(Gateway.objects.filter(environment=deployment.environment_id).order_by("name"))
-    placements = list(placements_of([deployment.registration]).select_related("gateway"))
+    placements = list(placements_of([deployment.registration]).explained())
     view = RolloutView(rollout, steps, gateways, placements, gateways_of(steps), timezone.now())
     shown = tuple(view.step(step) for step in steps)
     current = next((each for each in shown if each.step.finished_at is None), None) if view.under_way else None

@@ -121,7 +121,7 @@ def statuses(deployments: Iterable[Deployment]) -> dict[UUID, DeploymentStatus]:
     """The status of each deployment, by primary key, in four queries, and one more if waves are under way."""
     shown = list(deployments)
     placements: dict[str, list[Placement]] = defaultdict(list)
-    rows = placements_of([deployment.registration for deployment in shown]).select_related("gateway")
+    rows = placements_of([deployment.registration for deployment in shown]).explained()
     for placement in rows.order_by("-kind", "name"):
         placements[registration_of(placement.name)].append(placement)
     gateways: dict[UUID, list[Gateway]] = defaultdict(list)

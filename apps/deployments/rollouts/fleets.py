@@ -164,7 +164,7 @@ def standings(registration: str, placements: Iterable[Placement]) -> dict[UUID, 
 
 def unsettled(deployment: Deployment) -> list[Placement]:
     """The deployment's placements that are not as wanted, those of its canary and its route included."""
-    rows = placements_of([deployment.registration]).unsettled().select_related("gateway")
+    rows = placements_of([deployment.registration]).unsettled().explained()
     return list(rows.order_by("gateway__name", "kind", "name"))
 
 

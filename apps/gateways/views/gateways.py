@@ -66,7 +66,7 @@ def _overview(page: GatewayDetail) -> Mapping[str, Any]:
 
 
 def _placements(page: GatewayDetail) -> Mapping[str, Any]:
-    rows = Placement.objects.filter(gateway=page.object).select_related("gateway")
+    rows = Placement.objects.filter(gateway=page.object).explained()
     return {"table": page.tabulate(PlacementTable, rows, titles=titles_of(rows))}
 
 
