@@ -101,7 +101,10 @@ class PlacementQuerySet(models.QuerySet["Placement"]):
         return self.select_for_update(skip_locked=True, of=("self",))
 
     def explained(self) -> PlacementQuerySet:
-        """With all that `Placement.waiting` needs to say why something is not yet as wanted."""
+        """With all that `Placement.waiting` needs to say why something is not yet as wanted.
+
+        `overtaken`: its gateway has yet to confirm a stop, which goes first.
+        """
         here = Placement.objects.unsettled().filter(gateway=OuterRef("gateway"), priority=True)
         first = here.filter(kind__in=overtaking()).exclude(desired_digest=TOMBSTONE_DIGEST)
         return self.select_related("gateway__environment").annotate(overtaken=Exists(first))
@@ -130,10 +133,7 @@ class Placement(BaseModel):
         receipt_at: since when it holds it, word for word as it signed it (RFC 3339, UTC).
         receipt_verified_at: when the receipt had reached Studio and was found genuine.
         adoption_due: the gateway knew something that Studio did not; see `apps.gateways.adoption`.
-        overtaken: whether its gateway has yet to confirm a stop, which goes first; known to rows that are `explained`.
     """
-
-    overtaken: bool = False
 
     access_scopes = ("gateway",)
     audit_ignored: ClassVar[frozenset[str]] = frozenset({
@@ -239,7 +239,7 @@ class Placement(BaseModel):
         if self.lease_until is not None and self.lease_until > now:
             under_way = f"{message}, and is on its way again" if self.attempts else "is on its way"
             return Waiting(under_way, "without an answer tried again", self.lease_until)
-        if self.overtaken and not self.priority:
+        if not self.priority and getattr(self, "overtaken", False):
             message = f"waits until {gateway.name} has confirmed a stop, which goes first"
             return Waiting(message, "asked again", gateway.next_poll_at)
         opens = gateway.circuit_open_until
