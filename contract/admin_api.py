@@ -24,6 +24,18 @@ EXECUTION_PAGE_LIMIT = 1_000
 
 Generation = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
 DigestText = Annotated[str, Field(pattern=DIGEST_PATTERN)]
+# What a gateway says goes into Studio's rows, together with what others say at that moment: one that says what no row
+# can hold must fail alone, at the edge.
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Position = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+_LINE_PATTERN = r"^[^\x00-\x1f]*$"
+Line = Annotated[str, Field(max_length=100, pattern=_LINE_PATTERN)]
+Identifier = Annotated[str, Field(min_length=1, max_length=100, pattern=_LINE_PATTERN)]
+KeyMaterial = Annotated[str, Field(min_length=1, max_length=60, pattern=_LINE_PATTERN)]
+KindText = Annotated[str, Field(min_length=1, max_length=20, pattern=_LINE_PATTERN)]
+NameText = Annotated[str, Field(min_length=1, max_length=80, pattern=_LINE_PATTERN)]
+Moment = Annotated[str, Field(max_length=40, pattern=_LINE_PATTERN)]
 
 
 class Answer(BaseModel):
@@ -98,14 +110,14 @@ class Acknowledgement(Answer):
         receipt: the gateway's signature over `contract.envelope.Receipt`, with `applied_at` as its `at`.
     """
 
-    registration_id: str
-    kind: str
-    name: str
+    registration_id: Line
+    kind: KindText
+    name: NameText
     generation: Generation
     digest: DigestText
     outcome: Outcome
-    applied_at: str
-    receipt: str
+    applied_at: Moment
+    receipt: Line
 
 
 class Item(Answer):
@@ -116,21 +128,21 @@ class Item(Answer):
         payload: what it holds; all three only for kinds that are `attested`.
     """
 
-    kind: str
-    name: str
+    kind: KindText
+    name: NameText
     generation: Generation
     digest: DigestText
     tombstone: bool
-    applied_at: str | None = None
-    receipt: str | None = None
+    applied_at: Moment | None = None
+    receipt: Line | None = None
     payload: dict[str, Any] | None = None
 
 
 class Capacity(Answer):
     """How many executions may run at once, and how many do."""
 
-    max_concurrent: int
-    in_flight: int
+    max_concurrent: Count
+    in_flight: Count
 
 
 class GatewayState(Answer):
@@ -148,18 +160,18 @@ class GatewayState(Answer):
         items: only where asked for.
     """
 
-    gateway_id: str
-    public_key: str
-    boot_id: str
-    version: str
-    revision: int
+    gateway_id: Identifier
+    public_key: KeyMaterial
+    boot_id: Identifier
+    version: Line
+    revision: Position
     state_digest: DigestText
     capacity: Capacity
-    registrations: int
-    uptime_s: float
+    registrations: Count
+    uptime_s: Seconds
     draining: bool = False
-    execution_epoch: str = ""
-    execution_seq: int | None = None
+    execution_epoch: Line = ""
+    execution_seq: Position | None = None
     items: list[Item] | None = None
 
 

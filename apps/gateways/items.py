@@ -109,8 +109,8 @@ def _take_in(gateway: Gateway, item: Item, drift: Drift) -> None:
     keep = gone or found or kind is None
     placement = Placement(
         gateway=gateway,
-        kind=item.kind[:20],
-        name=item.name[:80],
+        kind=item.kind,
+        name=item.name,
         desired_generation=item.generation if keep else item.generation + 1,
         desired_digest=item.digest if keep else TOMBSTONE_DIGEST,
         observed_generation=item.generation,
