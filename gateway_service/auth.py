@@ -6,7 +6,7 @@ import base64
 import binascii
 import hmac
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from contract.caller_keys import CallerKey, KeyText
 from contract.errors import ContractError, ErrorCode
@@ -15,12 +15,15 @@ from gateway_service.kinds import CallerKeys, Stops, Workflows
 from gateway_service.routing import routed
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from typing import Any
 
     from starlette.requests import Request
 
     from gateway_service.live_state import Snapshot
     from gateway_service.registrations import Registration
+
+Body = TypeVar("Body")
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,22 @@ def authenticate_caller(request: Request, snapshot: Snapshot) -> Caller:
     if key is None or not key.matches(key_text) or key.expired():
         raise _unauthenticated()
     return Caller(key_text.id, key, snapshot)
+
+
+async def caller_at_end(
+    request: Request, state: Callable[[], Snapshot], read: Callable[[], Awaitable[Body]]
+) -> tuple[Caller, Body]:
+    """The caller of a request whose body is read, and the body.
+
+    Asked before, since nothing of a stranger's is read, and again after: the body comes at its sender's pace, and
+    neither a revoked key nor a replaced release is good for one more execution because somebody began to send early.
+
+    Raises:
+        GatewayError: as `authenticate_caller`, or from `read`.
+    """
+    authenticate_caller(request, state())
+    body = await read()
+    return authenticate_caller(request, state()), body
 
 
 def authenticate_studio(request: Request, deploy_token: str) -> None:

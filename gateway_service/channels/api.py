@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from contract.admin_api import Channel
 from contract.errors import ErrorCode
-from gateway_service.auth import authenticate_caller
+from gateway_service.auth import authenticate_caller, caller_at_end
 from gateway_service.channels.event_stream import sse
 from gateway_service.errors import GatewayError
 from gateway_service.execution.engine import Invocation
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gateway_service.auth import Caller
     from gateway_service.execution.engine import Result
     from gateway_service.gateway import Gateway
 
@@ -54,9 +55,8 @@ class ApiChannel:
 
     async def execute(self, request: Request) -> Response:
         """Run a registration, and answer when it is done (`sync`) or while it speaks (`stream`)."""
-        caller = authenticate_caller(request, self._gateway.state())
+        caller, body = await self._called(request)
         registration = caller.registration(request.path_params["name"])
-        body = await read_json_object(request, self._gateway.settings.max_body_bytes)
         mode = _mode(body)
         channel = Channel.STREAM if mode == "stream" else _channel(request)
         session_id = session_id_of(body)
@@ -70,9 +70,8 @@ class ApiChannel:
 
     async def execute_as_nexus(self, request: Request) -> Response:
         """Run a registration for `python -m nexus.cli`: ``{"parameters"}`` in, outputs by node out."""
-        caller = authenticate_caller(request, self._gateway.state())
+        caller, body = await self._called(request)
         registration = caller.registration(request.path_params["name"])
-        body = await read_json_object(request, self._gateway.settings.max_body_bytes)
         _refuse_unknown(body, {"parameters"})
         invocation = Invocation(
             caller.routed(registration), _inputs(body, "parameters"), caller.key_id, Channel.CLI
@@ -80,6 +79,10 @@ class ApiChannel:
         result = await unless_gone(self._gateway.engine.run(invocation), request.receive)
         # The CLI prints the members of each node's "result"; the whole release is one node to callers.
         return JsonResponse({**result.to_json(), "outputs": {registration.name: {"result": result.outputs}}})
+
+    async def _called(self, request: Request) -> tuple[Caller, dict[str, Any]]:
+        limit = self._gateway.settings.max_body_bytes
+        return await caller_at_end(request, self._gateway.state, lambda: read_json_object(request, limit))
 
 
 class ApiStream:

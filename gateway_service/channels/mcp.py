@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from contract.admin_api import Channel
 from gateway_service import VERSION
-from gateway_service.auth import Caller, authenticate_caller
+from gateway_service.auth import Caller, caller_at_end
 from gateway_service.execution.engine import Invocation
 from gateway_service.http import CallerLeft, error_response, from_exception, read_body, unless_gone
 
@@ -49,19 +49,23 @@ class McpChannel:
         """Authenticate, then let the SDK answer; its work ends when the caller leaves."""
         request = Request(scope, receive)
         try:
-            caller = authenticate_caller(request, self._gateway.state())
-            body = await read_body(request, self._gateway.settings.max_body_bytes)
+            caller, body = await caller_at_end(request, self._gateway.state, lambda: self._received(request))
         except Exception as error:  # noqa: BLE001 (each becomes an answer)
             refusal = from_exception(error)
             self._gateway.metrics.refuse("caller", refusal.code)
             await error_response(refusal)(scope, receive, send)
             return
-        await self._start()
         scope[_CALLER] = caller
         try:
             await unless_gone(self._sessions.handle_request(scope, _replay(body), send), receive)
         except CallerLeft:
             return
+
+    async def _received(self, request: Request) -> bytes:
+        # Loading the SDK takes longer than most bodies, and whatever takes long comes before the last look at the key.
+        body = await read_body(request, self._gateway.settings.max_body_bytes)
+        await self._start()
+        return body
 
     async def close(self) -> None:
         """End the sessions."""

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from contract.admin_api import Channel
 from contract.errors import ErrorCode
-from gateway_service.auth import authenticate_caller
+from gateway_service.auth import authenticate_caller, caller_at_end
 from gateway_service.channels.event_stream import sse
 from gateway_service.errors import GatewayError
 from gateway_service.execution.engine import Invocation
@@ -62,8 +62,8 @@ class OpenAiChannel:
 
     async def complete(self, request: Request) -> Response:
         """Answer a chat, whole or as a stream."""
-        caller = authenticate_caller(request, self._gateway.state())
-        body = await read_json_object(request, self._gateway.settings.max_body_bytes)
+        limit = self._gateway.settings.max_body_bytes
+        caller, body = await caller_at_end(request, self._gateway.state, lambda: read_json_object(request, limit))
         model = body.get("model")
         if not isinstance(model, str):
             raise _invalid("model", "must name a registration")
