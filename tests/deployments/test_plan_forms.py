@@ -15,7 +15,16 @@ from apps.deployments.forms import DeploymentPlanForm, PlanForm, as_initial
 from apps.deployments.forms.durations import seconds_of
 from apps.deployments.models import Deployment, Rollout, RolloutPolicy
 from apps.deployments.pictures import picture_of
-from apps.deployments.strategies.plans import ALL_AT_ONCE, HealthGate, Plan, PlannedStep, Share, default_steps
+from apps.deployments.strategies.plans import (
+    ALL_AT_ONCE,
+    MINIMUM_MAX,
+    RATIO_MAX,
+    HealthGate,
+    Plan,
+    PlannedStep,
+    Share,
+    default_steps,
+)
 from apps.gateways.commands import register_gateway
 from apps.gateways.models import Environment, Gateway
 from tests.deployments.steps import SYSTEM, deploy, fresh, next_version
@@ -302,3 +311,17 @@ def test_a_deploy_goes_the_way_that_was_chosen_for_it(acme: Inhabited, fleet: Fl
     assert rollout.strategy == "waves"
     assert [step.share for step in rollout.steps.order_by("index")] == ["1", "region=eu 50 %", "100 %"]
     assert Deployment.objects.get().plan is None, "a single deploy changes no plan"
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("p95_ratio", RATIO_MAX), ("cost_ratio", RATIO_MAX), ("minimum_executions", MINIMUM_MAX)]
+)
+def test_a_form_takes_no_gate_that_cannot_be_read_again(name: str, most: float) -> None:
+    """A plan lies in rows that are read for every deploy: one that could not be would stop them all."""
+    fits = _form({**CANARY, name: str(int(most))})
+    assert fits.is_valid(), fits.errors
+    plan = fits.cleaned_data["plan"]
+    assert Plan.from_json(plan.to_json()) == plan
+    beyond = _form({**CANARY, name: str(int(most) + 1)})
+    assert not beyond.is_valid()
+    assert "less than or equal to" in str(beyond.errors[name])

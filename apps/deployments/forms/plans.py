@@ -11,7 +11,9 @@ from apps.core.forms import SwitchInput
 from apps.deployments.forms.durations import DurationField
 from apps.deployments.forms.steps import StepsField, StepsWidget
 from apps.deployments.strategies.plans import (
+    MINIMUM_MAX,
     PATIENCE_MAX_S,
+    RATIO_MAX,
     SOAK_MAX_S,
     STRATEGIES,
     SUMMARIES,
@@ -69,14 +71,17 @@ class PlanForm(forms.Form):
         required=False, min_value=0, max_value=100, label="Errors, points more", initial=_GATE.error_rate_points
     )
     p95_ratio = forms.FloatField(
-        required=False, min_value=1, label="95th percentile, times", initial=_GATE.p95_ratio, help_text="Empty: ignored"
-    )
+        required=False, min_value=1, max_value=RATIO_MAX, label="95th percentile, times", initial=_GATE.p95_ratio,
+        help_text="Empty: ignored",
+    )  # fmt: skip
     cost_ratio = forms.FloatField(
-        required=False, min_value=1, label="Cost, times", initial=_GATE.cost_ratio, help_text="Empty: ignored"
-    )
+        required=False, min_value=1, max_value=RATIO_MAX, label="Cost, times", initial=_GATE.cost_ratio,
+        help_text="Empty: ignored",
+    )  # fmt: skip
     minimum_executions = forms.IntegerField(
-        required=False, min_value=1, label="Judged on executions", initial=_GATE.minimum_executions
-    )
+        required=False, min_value=1, max_value=MINIMUM_MAX, label="Judged on executions",
+        initial=_GATE.minimum_executions,
+    )  # fmt: skip
     patience = DurationField(
         required=False,
         most=PATIENCE_MAX_S,

@@ -30,8 +30,8 @@ PATIENCE_MAX_S = 7 * 24 * 3600
 DEFAULT_SOAK_S = 300
 DEFAULT_WEIGHTS = (1, 5, 25, 100)
 _COUNT_MAX = 10_000
-_MINIMUM_MAX = 1_000_000
-_RATIO_MAX = 1_000.0
+MINIMUM_MAX = 1_000_000
+RATIO_MAX = 1_000.0
 
 _SHARE = re.compile(
     rf"(?:(?P<key>{KEY_PATTERN})=(?P<value>{VALUE_PATTERN}))?(?:(?:^|(?<=\S)\s+)(?P<number>[0-9]{{1,6}})\s*(?P<percent>%)?)?"
@@ -170,11 +170,11 @@ class HealthGate:
             raise _wrong("gate: “error_rate_points” cannot be null; leave the whole gate out instead")
         return cls(
             error_rate_points=points,
-            p95_ratio=_number(members, "p95_ratio", lowest=1.0, highest=_RATIO_MAX, default=default.p95_ratio),
-            cost_ratio=_number(members, "cost_ratio", lowest=1.0, highest=_RATIO_MAX, default=default.cost_ratio),
+            p95_ratio=_number(members, "p95_ratio", lowest=1.0, highest=RATIO_MAX, default=default.p95_ratio),
+            cost_ratio=_number(members, "cost_ratio", lowest=1.0, highest=RATIO_MAX, default=default.cost_ratio),
             minimum_executions=_integer(
                 members, "minimum_executions", "gate",
-                default=default.minimum_executions, lowest=1, highest=_MINIMUM_MAX,
+                default=default.minimum_executions, lowest=1, highest=MINIMUM_MAX,
             ),
             patience_s=_integer(
                 members, "patience_s", "gate", default=default.patience_s, lowest=0, highest=PATIENCE_MAX_S
