@@ -236,3 +236,42 @@ def test_a_person_rolls_back_while_it_is_judged(
     assert fresh(canary).held_by == "approver@acme.example"
     assert not Event.objects.filter(action="rollout.degrade").exists()
     assert held_by(fleet, "stage-1").keys() == {f"workflow {REGISTRATION}"}
+
+
+def test_what_a_person_took_back_is_not_what_studio_goes_back_to(
+    fleet: Fleet, staging: Environment, versions: tuple[AgentVersion, AgentVersion], key: KeyText, model: ModelServer
+) -> None:
+    first, second = versions
+    deployment = deploy(SYSTEM, staging, second)
+    fleet.reconcile()
+    absent = fleet.start_gateway("stage-2", "staging")
+    fleet.poll()
+    fleet.reconcile()
+    absent.kill()
+    commands.rollback(actor=SYSTEM, deployment=fresh(deployment), to=release_of(first), note="it swears")
+    fleet.reconcile()
+    assert last(deployment).state == "progressing", "a gateway that is away keeps the rollback from its end"
+
+    third = next_version(deployment.agent, "Say three.")
+    plan = Plan("waves", steps_from_text("1, 100 %", soak_s=HOUR), GATE)
+    commands.deploy(actor=fleet.world.actor("owner"), environment=staging, version=third, plan=plan, release_hold=True)
+    fleet.reconcile()
+    model.reply = fails_as("Say three.")
+    call(fleet, key, 6)
+
+    assert history(deployment)[-2:] == [("deploy", "degraded"), ("rollback", "progressing")]
+    assert fresh(deployment).release == release_of(first), "and not the one that a person had rolled back"
+
+
+def test_nothing_goes_back_by_itself_to_what_is_stopped(
+    fleet: Fleet, canary: Deployment, versions: tuple[AgentVersion, AgentVersion], key: KeyText, model: ModelServer
+) -> None:
+    commands.stop_release(actor=SYSTEM, release=release_of(versions[0]), reason="it leaks")
+    fleet.reconcile()
+    model.reply = fails_as("Say two.")
+    call(fleet, key, 24)
+
+    assert history(canary)[-1] == ("deploy", "progressing")
+    assert "greeter version 1 is stopped itself" in said(canary)
+    assert fresh(canary).release == release_of(versions[1])
+    assert not fresh(canary).held

@@ -101,6 +101,9 @@ def rollback(*, actor: Actor, deployment: Deployment, to: Release, note: str = "
     refuse_stopped_release(to, deployment.environment)
     before = deployment.release
     deployment.held_since, deployment.held_by = timezone.now(), actor.label
+    # From now on, and not only when the last gateway has confirmed: a later rollout that turns out to be worse must not
+    # take us to what a person has just taken back.
+    deployment.stable_release = to
     deployment.hold_reason = f"rolled back {f'from version {before.number} ' if before else ''}to version {to.number}"
     add_to_event(version=to.number, registration=deployment.registration, digest=to.digest, held=True)
     return rollouts.start(deployment, kind=Rollout.Kind.ROLLBACK, to=to, actor=actor, note=note)

@@ -35,7 +35,8 @@ class Deployment(BaseModel):
         registration: the name under which gateways of the environment offer it.
         release: what should run now; None: nothing.
         generation: counts the changes of the wish; the number of its newest rollout.
-        stable_release: the last one that a rollout brought to its end; what an automatic rollback goes back to.
+        stable_release: the last one that a rollout brought to its end, or that somebody rolled back to; what an
+            automatic rollback goes back to.
         plan: how its changes reach the gateways (`strategies.plans`), as JSON; null: as its environment does it.
         held_since: set while automation must leave it alone (after a rollback), with `held_by` and `hold_reason`.
     """

@@ -16,7 +16,7 @@ from apps.deployments.models import NOTE_MAX_LENGTH, Deployment, Rollout, Rollou
 from apps.deployments.rollouts.beginning import PLANNED, start
 from apps.deployments.rollouts.course import look_ahead, step_on, steps_of, watch
 from apps.deployments.rollouts.fleets import Fleet
-from apps.deployments.stops.coverage import covering, in_words
+from apps.deployments.stops.coverage import covering, in_words, stop_of_release
 from apps.gateways.models import Environment
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ def _fall_back(rollout: Rollout) -> None:
     good, bad = deployment.stable_release, rollout.to_release
     if bad is None:
         return
-    if good is None or good.pk == bad.pk or deployment.held:
-        why = "it is held" if deployment.held else "there is no earlier good release to go back to"
+    why = _why_not_back(deployment, good, bad)
+    if good is None or why:
         pause(rollout, Actor.system(), f"{bad} is degraded: {found}; {why}")
         return
     reason = f"version {bad.number} is degraded: {found}"[:NOTE_MAX_LENGTH]
@@ -147,6 +147,16 @@ def _fall_back(rollout: Rollout) -> None:
         note=reason,
         instead=(Rollout.State.DEGRADED, reason),
     )
+
+
+def _why_not_back(deployment: Deployment, good: Release | None, bad: Release) -> str:
+    """Why a person has to decide what runs instead of a degraded release; "" where Studio itself may go back."""
+    if deployment.held:
+        return "it is held"
+    if good is None or good.pk == bad.pk:
+        return "there is no earlier good release to go back to"
+    stop = stop_of_release(good, deployment.environment)
+    return f"{good} is stopped itself, so nobody would be answered: {in_words(stop)}" if stop is not None else ""
 
 
 def pause(rollout: Rollout, actor: Actor, reason: str) -> None:

@@ -59,10 +59,16 @@ def refuse_stopped_release(release: Release, environment: Environment) -> None:
     Raises:
         Conflict: the release is stopped.
     """
-    stops = Stop.objects.live().in_environment(environment).filter(digests__contains=[release.digest])
-    stop = stops.select_related("environment").order_by("created_at").first()
+    stop = stop_of_release(release, environment)
     if stop is not None:
         raise _conflict(release, stop)
+
+
+def stop_of_release(release: Release, environment: Environment) -> Stop | None:
+    """The oldest stop of this very release, whatever its name."""
+    stops: StopQuerySet = Stop.objects.live().in_environment(environment)
+    named = stops.filter(digests__contains=[release.digest])
+    return named.select_related("environment").order_by("created_at").first()
 
 
 def _conflict(what: Agent | Release, stop: Stop) -> Conflict:
