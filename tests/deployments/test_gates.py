@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.utils import timezone
 
 from apps.audit.models import Event
 from apps.core.errors import Conflict
@@ -275,3 +276,15 @@ def test_nothing_goes_back_by_itself_to_what_is_stopped(
     assert "greeter version 1 is stopped itself" in said(canary)
     assert fresh(canary).release == release_of(versions[1])
     assert not fresh(canary).held
+
+
+def test_a_look_that_is_due_is_in_nobodys_way(fleet: Fleet, canary: Deployment) -> None:
+    """What a gate looks at every two seconds may be late, or its scanner dead: a person still decides."""
+    _run_out_of_patience(canary)
+    fleet.poll()
+    RolloutStep.objects.filter(finished_at=None).update(judged_at=timezone.now() - timedelta(minutes=1))
+    assert "waits for approval" in said(canary)
+    assert progress_of(last(canary)).approvable
+
+    commands.approve(actor=SYSTEM, deployment=canary)
+    assert present_step(canary).share == "100 %"

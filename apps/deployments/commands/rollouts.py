@@ -32,8 +32,10 @@ def approve(*, actor: Actor, deployment: Deployment) -> Rollout:
         Conflict: no rollout is under way, it waits for something else, or a stop covers what it brings.
     """
     rollout, step = _current(deployment)
-    ahead = look_ahead(Fleet.read(rollout, steps_of(rollout)), timezone.now())
-    if ahead.waits_for != "approval":
+    # The gate may have been about to look again: what it finds now decides whether there is anything to approve.
+    ahead = step_on(rollout)
+    _, present = _current(deployment)
+    if ahead.waits_for != "approval" or present.pk != step.pk:
         raise Conflict(f"{_step_in_words(step)} does not wait for approval yet.")
     _refuse_stopped(rollout)
     step.approved_at, step.approved_by = timezone.now(), actor.label
@@ -172,7 +174,7 @@ def _skipped(rollout: Rollout) -> str:
     late = [each.name for each in fleet.members if each.gateway in concerned and not fleet.moves(each.gateway).done]
     if late:
         return f"confirmation of {', '.join(late)}"
-    return look_ahead(fleet, timezone.now()).waits_for or ""
+    return look_ahead(fleet, timezone.now(), judged=True).waits_for or ""
 
 
 def _add_step(rollout: Rollout, step: RolloutStep) -> None:

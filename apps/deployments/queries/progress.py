@@ -188,7 +188,7 @@ class RolloutView:
             standings(rollout.deployment.registration, placements),
             {step.pk: within[step.pk] for step in begun_waves(steps)},
         )
-        self.ahead = look_ahead(self.fleet, now) if self.under_way and steps else Ahead()
+        self.ahead = look_ahead(self.fleet, now, judged=True) if self.under_way and steps else Ahead()
 
     @property
     def watched(self) -> bool:

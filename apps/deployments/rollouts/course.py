@@ -45,8 +45,13 @@ class Ahead:
     because: str = ""
 
 
-def look_ahead(fleet: Fleet, now: datetime) -> Ahead:
-    """What comes next. Reads nothing and changes nothing."""
+def look_ahead(fleet: Fleet, now: datetime, *, judged: bool = False) -> Ahead:
+    """What comes next. Reads nothing and changes nothing.
+
+    Args:
+        judged: take what the gate found last for what it would find now. For people: a look that is due every two
+            seconds, and may be late, changes nothing about what a rollout waits for.
+    """
     rollout, step = fleet.rollout, fleet.current
     if step is None:
         return Ahead("succeed")
@@ -64,19 +69,19 @@ def look_ahead(fleet: Fleet, now: datetime) -> Ahead:
         return Ahead("finish", because=f"forced by {step.forced_by}")
     if rollout.paused:
         return Ahead(waits_for="resume")
-    return watch(rollout, step, now)
+    return watch(rollout, step, now, judged=judged)
 
 
-def watch(rollout: Rollout, step: RolloutStep, now: datetime) -> Ahead:
-    """What comes next in a step whose gateways have been given what it says."""
+def watch(rollout: Rollout, step: RolloutStep, now: datetime, *, judged: bool = False) -> Ahead:
+    """What comes next in a step whose gateways have been given what it says; `judged` as in `look_ahead`."""
     gate = _gate(rollout, step)
     look_again = None
     if gate is not None:
-        if step.judged_at is None or now >= step.judged_at + JUDGE_EVERY:
+        look_again = step.judged_at + JUDGE_EVERY if step.judged_at is not None else now
+        if now >= look_again and not judged:
             return Ahead("judge")
         if _health(step) == "degraded":
             return Ahead("fall-back")
-        look_again = step.judged_at + JUDGE_EVERY
     if step.soaks_until is None:
         return Ahead(waits_for="confirmation", until=look_again)
     if now < step.soaks_until:
