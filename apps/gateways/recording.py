@@ -177,14 +177,24 @@ def _apply(placement: Placement, told: Acknowledgement | GatewayProblem, now: da
 
 
 def _save(placements: Sequence[Placement]) -> None:
-    """Write the rows, and when the tenant has to be visited for those that are not settled."""
+    """Write the rows, and when the tenant has to be visited for what is not settled or waited for one of them."""
     if not placements:
         return
     save_rows(placements, _PLACEMENT_FIELDS)
-    moments = [placement.next_attempt_at for placement in placements if not placement.settled]
+    moments = [
+        placement.next_attempt_at
+        for placement in placements
+        if not placement.settled or _kept_others_waiting(placement)
+    ]
     if moments:
         due.lower(min(moments))
     hint("placement")
+
+
+def _kept_others_waiting(placement: Placement) -> bool:
+    """Whether nothing ordinary was pushed to its gateway before this was confirmed."""
+    kind = kind_of(placement.kind)
+    return kind is not None and kind.overtakes
 
 
 def settle(placement: Placement) -> None:

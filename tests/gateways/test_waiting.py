@@ -10,14 +10,16 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from apps.deployments.queries import ADJECTIVES, status_of
+from apps.gateways import due
 from apps.gateways.client import GatewayRejection
 from apps.gateways.commands import create_key, register_gateway, remove_gateway, revoke_key
 from apps.gateways.live import gateway_context
 from apps.gateways.models import CallerKey, Environment, Gateway, Placement
 from apps.gateways.placements import want_on_environment
 from apps.gateways.queries import confirmations, key_status, shown_status
-from apps.gateways.reconcile import ORDINARY, claim
+from apps.gateways.reconcile import ORDINARY, URGENT, claim
 from apps.gateways.recording import Result, record
+from contract.admin_api import Acknowledgement, Outcome
 from contract.canonical import canonical_json
 from contract.kinds import STOP
 from contract.stops import Stop
@@ -112,6 +114,24 @@ def test_what_a_gateway_must_not_run_before_it_has_confirmed_a_stop_says_so(
     assert waits == "waits until eu-1 has confirmed a stop, which goes first, asked again in 40 s"
     (stopping,) = Placement.objects.explained().filter(kind=STOP.name)
     assert stopping.reason() == "waits for its turn"
+
+
+def test_what_waits_behind_a_stop_is_due_as_soon_as_the_stop_is_confirmed(
+    acme: Inhabited, staging: Environment, gateway: Gateway, key: CallerKey
+) -> None:
+    stop_id = "0123456789abcdef01234567"
+    body = canonical_json(Stop(registrations=["greeter-staging"]).to_json())
+    want_on_environment(staging, STOP.name, stop_id, body)
+    (claimed,) = claim(URGENT, limit=5)
+    due.settle(due.look(acme.schema), timezone.now() + SOON)
+    assert acme.schema not in {turn.schema for turn in due.claim(100)}
+    confirmed = Acknowledgement(
+        registration_id="r", kind=STOP.name, name=stop_id, generation=claimed.generation, digest=claimed.digest,
+        outcome=Outcome.APPLIED, applied_at="2026-01-01T00:00:00.000+00:00", receipt="its",
+    )  # fmt: skip
+    assert record(Result(claimed, confirmed))
+    assert acme.schema in {turn.schema for turn in due.claim(100)}
+    assert [each.name for each in claim(ORDINARY, limit=5)] == [key.public_id]
 
 
 def test_a_revocation_waits_for_no_circuit(owner: Actor, key: CallerKey) -> None:
