@@ -250,8 +250,18 @@ def test_a_label_that_no_gateway_has_is_a_mistake(
 ) -> None:
     with pytest.raises(Invalid, match="No gateway of staging has the label region=eu"):
         deploy(SYSTEM, staging, versions[1], plan=waves("region=eu, 100 %"))
+    with pytest.raises(Invalid, match="No gateway of staging has the label region=eu"):
+        commands.set_rollout_policy(actor=SYSTEM, environment=staging, plan=waves("region=eu, 100 %"))
+    mine = Deployment.objects.get()
+    with pytest.raises(Invalid, match="No gateway of staging has the label region=eu"):
+        commands.set_plan(actor=SYSTEM, deployment=mine, plan=waves("region=eu, 100 %"))
     Gateway.objects.filter(name="stage-3").update(labels={"region": "eu"})
-    deploy(SYSTEM, staging, versions[1], plan=waves("region=eu, 100 %", soak_s=HOUR))
+    commands.set_rollout_policy(actor=SYSTEM, environment=staging, plan=waves("region=eu, 100 %", soak_s=HOUR))
+    Gateway.objects.update(labels={})
+    with pytest.raises(Invalid, match="No gateway of staging has the label region=eu"):
+        deploy(SYSTEM, staging, versions[1])
+    Gateway.objects.filter(name="stage-3").update(labels={"region": "eu"})
+    deploy(SYSTEM, staging, versions[1])
     fleet.reconcile()
     assert on_gateways(fleet, versions) == "1 1 2"
 

@@ -81,14 +81,19 @@ def checked_note(note: str) -> str:
     return note
 
 
-def check_labels_exist(plan: Plan, environment: Environment) -> None:
-    """Refuse a plan that chooses by a label no gateway of the environment has: it is a typing error.
+def check_labels_exist(plan: Plan, environment: Environment, *, for_later: bool = False) -> None:
+    """Refuse a plan that chooses by a label no gateway of the environment has: its wave would pass by, unseen.
+
+    Args:
+        for_later: gateways may come first; in an environment that has none yet, any label is fine.
 
     Raises:
         Invalid: naming the label.
     """
     labels = [step.share.label for step in plan.steps if step.share.label is not None]
     fleet = list(environment.gateways.values_list("labels", flat=True)) if labels else []
+    if for_later and not fleet:
+        return
     for name, value in labels:
         if not any(each.get(name) == value for each in fleet):
             raise Invalid(fields={"plan": [f"No gateway of {environment.slug} has the label {name}={value}."]})

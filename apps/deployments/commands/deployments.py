@@ -68,9 +68,8 @@ def deploy(
     if deployment.release_id == release.pk and not redeploy:
         raise Conflict(f"Version {version.number} of {agent} is what runs in {environment.slug} already.")
     kind = Rollout.Kind.REDEPLOY if rollouts.base_of(deployment) == release else Rollout.Kind.DEPLOY
-    if plan is not None:
-        check_labels_exist(plan, environment)
     plan = plan or rollouts.effective_plan(deployment, environment.pk)
+    check_labels_exist(plan, environment)
     add_to_event(
         agent=agent.slug,
         version=version.number,

@@ -11,7 +11,7 @@ from apps.core.commands import note as add_to_event
 from apps.core.errors import Conflict
 from apps.core.live import hint
 from apps.deployments import rollouts
-from apps.deployments.commands.conditions import checked_note
+from apps.deployments.commands.conditions import check_labels_exist, checked_note
 from apps.deployments.models import Deployment, Rollout, RolloutPolicy, RolloutStep
 from apps.deployments.rollouts.beginning import PLANNED
 from apps.deployments.rollouts.course import look_ahead, reaches_everybody, step_on, steps_of
@@ -109,7 +109,12 @@ def set_plan(*, actor: Actor, deployment: Deployment, plan: Plan | None) -> Depl
     """Say how later changes of this deployment reach the gateways; None: as its environment does it.
 
     A rollout that is under way keeps the plan that it began with.
+
+    Raises:
+        Invalid: the plan names a label that no gateway there has.
     """
+    if plan is not None:
+        check_labels_exist(plan, deployment.environment, for_later=True)
     deployment.plan = plan.to_json() if plan is not None else None
     deployment.save(update_fields=["plan", "updated_at"])
     hint("deployment")
@@ -118,7 +123,12 @@ def set_plan(*, actor: Actor, deployment: Deployment, plan: Plan | None) -> Depl
 
 @command("environment.set-rollout-policy", on="environment")
 def set_rollout_policy(*, actor: Actor, environment: Environment, plan: Plan) -> RolloutPolicy:
-    """Say how changes reach the gateways of an environment, unless a deployment or a deploy says otherwise."""
+    """Say how changes reach the gateways of an environment, unless a deployment or a deploy says otherwise.
+
+    Raises:
+        Invalid: the plan names a label that no gateway there has.
+    """
+    check_labels_exist(plan, environment, for_later=True)
     before = RolloutPolicy.objects.filter(environment=environment).first()
     add_to_event(before=before.plan if before is not None else None, plan=plan.to_json())
     policy, _ = RolloutPolicy.objects.update_or_create(
