@@ -200,9 +200,9 @@ def _error_concerns(deployments: Iterable[Deployment], figures: dict[str, Figure
     """Deployments whose executions of the last hour failed more often than now and then."""
     for each in deployments:
         seen = figures.get(each.registration)
-        if seen is None or seen.executions < _ENOUGH_EXECUTIONS or (seen.error_share or 0) < _WORRYING_SHARE:
+        if seen is None or seen.ended < _ENOUGH_EXECUTIONS or (seen.error_share or 0) < _WORRYING_SHARE:
             continue
-        reason = f"{seen.errors:,} of {seen.executions:,} executions failed in the last hour"
+        reason = f"{seen.errors:,} of {seen.ended:,} executions failed in the last hour"
         yield Concern("errors", str(each), each.get_absolute_url(), "degraded", reason)
 
 

@@ -60,7 +60,9 @@ class FiguresSerializer(serializers.Serializer[Figures]):
     cancelled = serializers.IntegerField()
     # DRF's metaclass takes declared fields off the class, so its own `errors` stays what it was.
     errors = serializers.IntegerField(help_text="failed and timed out")  # type: ignore[assignment]
-    error_share = serializers.FloatField(allow_null=True, help_text="0 to 1; null without executions")
+    error_share = serializers.FloatField(
+        allow_null=True, help_text="0 to 1, of those that callers did not cancel; null without any"
+    )
     p50_ms = serializers.FloatField(allow_null=True, help_text="median duration, from a histogram")
     p95_ms = serializers.FloatField(allow_null=True)
     input_tokens = serializers.IntegerField()

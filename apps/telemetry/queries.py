@@ -64,9 +64,14 @@ class Figures:
         return self.failed + self.timed_out
 
     @property
+    def ended(self) -> int:
+        """Those that ended by themselves: whoever leaves says nothing about the agent."""
+        return self.executions - self.cancelled
+
+    @property
     def error_share(self) -> float | None:
-        """Between 0 and 1; None without executions."""
-        return self.errors / self.executions if self.executions else None
+        """Of those that ended by themselves, as health gates count; between 0 and 1, None without any."""
+        return self.errors / self.ended if self.ended else None
 
     @property
     def p50_ms(self) -> float | None:

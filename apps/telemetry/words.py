@@ -14,9 +14,9 @@ NOTHING = "–"  # noqa: RUF001  the dash that stands for no figure
 
 def error_words(figures: Figures) -> str:
     """`3 errors (1.2 %)`, for the line under a number of executions."""
-    if figures.error_share is None:
+    if not figures.executions:
         return "nothing ran"
-    if not figures.errors:
+    if figures.error_share is None or not figures.errors:
         return "no errors"
     return f"{figures.errors:,} error{'s' if figures.errors > 1 else ''} ({figures.error_share:.1%})"
 
