@@ -92,7 +92,11 @@ def _register(actor: Actor) -> Step:
 def _deploy(actor: Actor) -> Step:
     deployments = list(ports.visible(Deployment.objects.with_names(), actor, "deployment.view"))
     found = statuses(deployments)
-    running = any(found[each.pk].adjective == "running" for each in deployments)
+    # What is stopped was deployed, if it ever came to its end.
+    running = any(
+        found[each.pk].adjective == "running" or (found[each.pk].adjective == "stopped" and each.stable_release_id)
+        for each in deployments
+    )
     begun = next((each for each in deployments if not running and each.release_id), None)
     versions = ports.visible(AgentVersion.objects.select_related("agent"), actor, "agent-version.view")
     version = versions.order_by("published_at").first()

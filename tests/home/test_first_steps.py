@@ -6,6 +6,7 @@ import re
 
 from apps.agents.commands import create, publish
 from apps.agents.definitions import Definition
+from apps.deployments.commands import lift_stop, stop_agent
 from apps.home.steps import first_steps, next_step
 from tests.harness.fleet import SYSTEM, Fleet
 from tests.harness.world import Inhabited
@@ -48,6 +49,10 @@ def test_each_step_ticks_itself_off_from_the_facts(acme: Inhabited, fleet: Fleet
     step = next_step(first_steps(SYSTEM))
     assert step is not None
     assert step.title == "Call it"
+    stop = stop_agent(actor=SYSTEM, agent=version.agent, reason="not today")
+    assert _done() == [True, True, True, False], "what is stopped was deployed"
+    lift_stop(actor=SYSTEM, stop=stop, reason="today")
+    fleet.settle()
 
     key = fleet.issue_key()
     assert fleet.call("eu-1", "greeter-production", key).status_code == 200
