@@ -65,6 +65,11 @@ def running(
         shutil.rmtree(folder.path, ignore_errors=True)
 
 
+def any_given(environment: Mapping[str, str]) -> bool:
+    """Whether a service of somebody else's is to be used."""
+    return bool(_given(environment))
+
+
 def serve(environment: Mapping[str, str], *, progress: Progress, children: Children) -> int:
     """Run services until interrupted; their variables go to standard output, for a shell to evaluate."""
     environments.install((environments.STUDIO_WITH_TOOLS,), children=children, progress=progress)

@@ -1,8 +1,10 @@
 """`make test`: everything the tests need, then pytest, then nothing left behind."""
 
+import json
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from launcher import chromium, environments, services
 from launcher.children import Children
@@ -11,15 +13,30 @@ from launcher.layout import CHECKOUT, ENVIRONMENTS, STUDIO_PYTHON
 from launcher.progress import Progress
 
 _LEAVE_SECONDS = 20.0
+# Most of a test is waiting, for gateways and for clocks; beyond this, services of their own cost more than they save.
+_MOST_WORKERS = 4
+# Each worker takes files as they come, in the order in which they stand, and finds services of its own.
+_IN_WORKERS = ("--dist=loadfile", "--no-loadscope-reorder", "-p", "tests.harness.workers")
 
 
 def run(arguments: Sequence[str], *, progress: Progress, children: Children) -> int:
-    """Run pytest with real services on free ports; returns its exit code."""
+    """Run pytest with real services on free ports; returns its exit code.
+
+    Everything is run by several workers, each with services of its own; a selection by one process.
+    """
     needed = (environments.STUDIO_WITH_TOOLS, environments.GATEWAY, environments.MODEL)
     environments.install(needed, children=children, progress=progress)
     _provide_browser(children, progress)
-    with services.running(os.environ, progress=progress, children=children) as variables:
-        return _run_python(["-m", "pytest", *arguments], variables)
+    workers = 1 if arguments or services.any_given(os.environ) else min(os.cpu_count() or 1, _MOST_WORKERS)
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(services.running(os.environ, progress=progress, children=children))
+            for _ in range(workers)
+        ]
+        if workers == 1:
+            return _run_python(["-m", "pytest", *arguments], started[0])
+        variables = {**started[0], "KAIZEN_TEST_WORKERS": json.dumps(started)}
+        return _run_python(["-m", "pytest", f"--numprocesses={workers}", *_IN_WORKERS], variables)
 
 
 def bench(names: Sequence[str], *, progress: Progress, children: Children) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import uuid
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from django.test import Client
 from apps.accounts.models import User
 from tests.harness.world import Api, Inhabited
 
-UNKNOWN = str(uuid.uuid4())
+UNKNOWN = "0b2e1c52-7c0c-4a5e-9a51-3f0d8f3f6a10"
 HUGE = 2 * 1024 * 1024 + 1
 
 
