@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import django_tables2 as tables
+from django.template.defaultfilters import capfirst
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
@@ -141,12 +142,13 @@ class RolloutTable(Table):
         fields = ("kind", "generation", "started_by", "created_at", "state", "took")
 
     def render_kind(self, record: Rollout) -> SafeString:
-        note = format_html('<span class="cell-detail">{}</span>', record.note) if record.note else ""
+        words = record.note or record.reason
+        note = format_html('<span class="cell-detail" title="{}">{}</span>', words, words) if words else ""
         address = reverse("deployments:rollout", args=(record.deployment_id, record.generation))
-        return format_html('<a class="cell-main" href="{}">{}</a>{}', address, record.in_words, note)
+        return format_html('<a class="cell-main" href="{}">{}</a>{}', address, capfirst(record.in_words), note)
 
     def render_state(self, record: Rollout) -> SafeString:
-        return badge(record.state, record.reason)
+        return badge(record.state)
 
     def render_took(self, record: Rollout) -> str:
         if record.finished_at is None:

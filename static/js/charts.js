@@ -125,7 +125,8 @@ class Chart {
     return {
       width: this.element.clientWidth || 600,
       height: this.height,
-      padding: [12, 8, 0, 0],
+      // To the right, room for half of the last label.
+      padding: [12, 28, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       scales: { x: { range: (_, min, max) => this.span(min, max) }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },

@@ -204,7 +204,7 @@ def test_the_history_names_who_what_and_why(acme: Inhabited, deployment: Deploym
     )
     page = acme.client("viewer").get(address(deployment), {"tab": "history"})
     shown = text_of(page)
-    assert "deploy version 2 over version 1 <b>brief</b> 2 admin@acme.example" in shown
+    assert "Deploy version 2 over version 1 <b>brief</b> 2 admin@acme.example" in shown
     assert "<b>brief</b>" not in page.content.decode(), "a note is text"
     assert "superseded by admin@acme.example" in shown
     assert shown.count("environment.deploy") == 2

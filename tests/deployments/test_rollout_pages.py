@@ -20,7 +20,7 @@ from apps.deployments import commands, rollouts
 from apps.deployments.live import deployment_progress, rollout_progress
 from apps.deployments.models import Deployment, Rollout, RolloutStep
 from apps.deployments.scorecards import scorecard
-from apps.deployments.strategies.plans import HealthGate, Plan, PlannedStep, Share
+from apps.deployments.strategies.plans import ALL_AT_ONCE, HealthGate, Plan, PlannedStep, Share
 from apps.gateways.commands import register_gateway
 from apps.gateways.models import Gateway, Placement
 from apps.telemetry.comparison import ReleaseFigures
@@ -203,6 +203,29 @@ def test_a_gateway_that_fails_is_named_with_its_reason(
     assert "Try again now" in text_of(html)
 
 
+def test_of_many_gateways_those_that_somebody_should_look_at_come_first(
+    acme: Inhabited, staging: Environment, versions: tuple[AgentVersion, AgentVersion]
+) -> None:
+    owner = acme.actor("owner")
+    for number in range(20):
+        register_gateway(
+            actor=owner, environment=staging, name=f"many-{number:02}", address=f"http://127.0.0.1:{100 + number}",
+            deploy_token="a-token-of-some-length",
+        )  # fmt: skip
+    Gateway.objects.update(status="healthy")
+    Gateway.objects.filter(name="many-19").update(status="unreachable")
+    deployment = begun(staging, versions[1], ALL_AT_ONCE)
+    confirm()
+
+    html = deployment_progress(owner, str(deployment.pk))
+    in_sight, folded = html.split("<details", 1)
+    assert in_sight.index("many-19") < in_sight.index("many-00"), "it does not answer"
+    assert "11 more gateways, healthy and as wanted" in folded
+    assert folded.count("<tr>") == 11
+    Placement.objects.update(observed_digest="")
+    assert "<details" not in deployment_progress(owner, str(deployment.pk)), "every one of them is news"
+
+
 def test_a_degraded_rollout_stays_in_sight_with_its_numbers_and_the_hold(
     acme: Inhabited, staging: Environment, versions: tuple[AgentVersion, AgentVersion]
 ) -> None:
@@ -217,6 +240,7 @@ def test_a_degraded_rollout_stays_in_sight_with_its_numbers_and_the_hold(
     assert steps_in(html) == ["degraded", "abandoned", "abandoned"]
     assert "Held by studio" in shown
     assert "error rate 50.0 % against 0.0 % (4 of 8 executions failed)" in shown
+    assert "degraded error rate 50.0 %" in " ".join(shown.split()), "the badge has said the word"
     assert "Release hold" in shown
     assert "Release hold" not in drawn(acme, deployment, "viewer")
     assert "running version 1 on 3 gateways" in shown

@@ -33,6 +33,7 @@ _FAILING = (
     | Q(gateway__status=Gateway.Status.REFUSED)
 )
 _NAMED_GATEWAYS = 2
+_ROWS_IN_SIGHT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class GatewayProgress:
     confirmed: bool
 
     @property
+    def well(self) -> bool:
+        """Whether nobody has to look at it: the gateway is healthy and holds what is wanted."""
+        return self.confirmed and self.gateway.status == Gateway.Status.HEALTHY
+
+    @property
     def next_attempt_at(self) -> datetime | None:
         """When it is tried next; None where nothing is left to try."""
         return self.placement.next_act_at if self.placement is not None else None
@@ -70,6 +76,20 @@ class DeploymentStatus:
     def confirmed(self) -> int:
         """How many gateways hold what is wanted."""
         return sum(progress.confirmed for progress in self.gateways)
+
+    @property
+    def in_sight(self) -> list[GatewayProgress]:
+        """All gateways that are not well, then a few of the others."""
+        return self._by_need[: max(_ROWS_IN_SIGHT, sum(not each.well for each in self.gateways))]
+
+    @property
+    def folded(self) -> list[GatewayProgress]:
+        """The gateways beyond `in_sight`, every one of them well."""
+        return self._by_need[len(self.in_sight) :]
+
+    @property
+    def _by_need(self) -> list[GatewayProgress]:
+        return sorted(self.gateways, key=lambda each: each.well)
 
     @property
     def total(self) -> int:

@@ -16,6 +16,6 @@ def duration(seconds: int) -> str:
 
 
 @register.filter
-def clauses(reason: str) -> list[str]:
-    """A reason in its parts, one a line."""
-    return [part.strip() for part in reason.split(";") if part.strip()]
+def clauses(reason: str, badge: str = "") -> list[str]:
+    """A reason in its parts, one a line; without the word that a badge beside it says already."""
+    return [part.strip() for part in reason.removeprefix(f"{badge}:").split(";") if part.strip()]
