@@ -143,7 +143,7 @@ class RolloutTable(Table):
 
     def render_kind(self, record: Rollout) -> SafeString:
         words = record.note or record.reason
-        note = format_html('<span class="cell-detail" title="{}">{}</span>', words, words) if words else ""
+        note = format_html('<span class="cell-detail short" title="{}">{}</span>', words, words) if words else ""
         address = reverse("deployments:rollout", args=(record.deployment_id, record.generation))
         return format_html('<a class="cell-main" href="{}">{}</a>{}', address, capfirst(record.in_words), note)
 
