@@ -99,7 +99,7 @@ def test_somebody_watches_a_canary_advance_and_another_one_go_back(
             expect(page.locator(".track-step[data-state=degraded]")).to_be_visible(timeout=_PATIENT_MS)
             held = page.locator(".rollout-held")
             expect(held).to_contain_text("Held by studio")
-            expect(held).to_contain_text("version 3 is degraded: error rate 100.0 %")
+            expect(held).to_contain_text("Version 3 is degraded: error rate 100.0 %")
             expect(page.locator(".state-green", has_text="running")).not_to_have_count(0, timeout=_PATIENT_MS)
             assert page.evaluate("window.untouched"), "nothing was loaded anew"
             assert fresh(deployment).release.agent_version == good  # type: ignore[union-attr]
