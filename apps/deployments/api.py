@@ -108,17 +108,17 @@ class DeploymentViewSet(ResourceViewSet[Deployment]):
         """Let automation change the deployment again. What runs stays as it is."""
         return self._same(request, commands.release_hold)
 
-    @extend_schema(request=None, responses=rollout_serializers.RolloutDetailSerializer)
+    @extend_schema(request=serializers.StepBody, responses=rollout_serializers.RolloutDetailSerializer)
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, **_: str) -> Response:
         """Let the rollout under way go on after a step that waits for a person."""
-        return self._steered(request, commands.approve)
+        return self._steered(request, commands.approve, body=serializers.StepBody)
 
-    @extend_schema(request=None, responses=rollout_serializers.RolloutDetailSerializer)
+    @extend_schema(request=serializers.StepBody, responses=rollout_serializers.RolloutDetailSerializer)
     @action(detail=True, methods=["post"])
     def force(self, request: Request, **_: str) -> Response:
         """Let the rollout under way go on now, without the soak, executions or gateways that it waits for."""
-        return self._steered(request, commands.force)
+        return self._steered(request, commands.force, body=serializers.StepBody)
 
     @extend_schema(request=serializers.NoteBody, responses=rollout_serializers.RolloutDetailSerializer)
     @action(detail=True, methods=["post"])

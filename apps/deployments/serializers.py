@@ -21,6 +21,17 @@ class NoteBody(StrictSerializer):
     )
 
 
+class StepBody(StrictSerializer):
+    """Body of what ends the present step of a rollout."""
+
+    step = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        help_text="Number of the step that was looked at; a conflict if the rollout is at another one by now. "
+        "Whichever is present unless given.",
+    )
+
+
 class NewDeployment(NoteBody):
     """Body of a deploy."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.utils import timezone
 
 from apps.deployments.models import Deployment, RolloutPolicy, RolloutStep
 from apps.gateways.commands import register_gateway
@@ -79,6 +80,21 @@ def test_a_repeated_request_with_its_key_forces_one_step(acme: Inhabited, path: 
     for _ in range(2):
         assert api.post(f"{path}/force/", key="once").status_code == 200
     assert RolloutStep.objects.filter(forced_at__isnull=False).count() == 1
+
+
+@pytest.mark.parametrize("act", ["approve", "force"])
+def test_whoever_looked_at_another_step_than_the_present_one_is_told_so(acme: Inhabited, path: str, act: str) -> None:
+    api = acme.api("approver")
+    assert api.post(f"{path}/force/", {"step": 1}).status_code == 200
+    RolloutStep.objects.filter(index=1).update(approval=True, soak_s=0, placed_at=timezone.now())
+
+    late = api.post(f"{path}/{act}/", {"step": 1})
+
+    assert late.status_code == 409
+    assert "The rollout is at step 2 by now." in late.json()["detail"]
+    assert RolloutStep.objects.filter(index=1, forced_at=None, approved_at=None).exists()
+    assert api.post(f"{path}/{act}/", {"step": 0}).status_code == 422
+    assert api.post(f"{path}/{act}/", {"step": 2}).json()["state"] == "succeeded"
 
 
 def test_viewers_steer_nothing(acme: Inhabited, path: str) -> None:

@@ -189,6 +189,26 @@ def test_a_rollout_is_paused_resumed_and_forced_from_its_page(
     assert "Go on now" not in text_of(html)
 
 
+def test_two_who_go_on_at_the_same_moment_skip_one_step(
+    acme: Inhabited, staging: Environment, versions: tuple[AgentVersion, AgentVersion]
+) -> None:
+    deployment = begun(staging, versions[1], WAVES)
+    html = deployment_progress(acme.actor("approver"), str(deployment.pk))
+    pages = [acme.client(role) for role in ("approver", "owner")]
+    address = f"/deployments/{deployment.pk}/force/?step=1"
+    assert f'href="{address}"' in html
+    for page in pages:
+        assert '<input type="hidden" name="step" value="1"' in page.get(address).content.decode()
+
+    first, second = (page.post(address, {"step": 1}, follow=True) for page in pages)
+
+    assert "The rollout goes on." in text_of(first)
+    assert "The rollout is at step 2 by now." in text_of(second)
+    assert [step.forced_by for step in deployment.rollouts.get(generation=2).steps.order_by("index")] == [
+        "approver@acme.example", "",
+    ]  # fmt: skip
+
+
 def test_a_gateway_that_fails_is_named_with_its_reason(
     acme: Inhabited, staging: Environment, versions: tuple[AgentVersion, AgentVersion]
 ) -> None:

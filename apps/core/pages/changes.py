@@ -185,7 +185,7 @@ class ConfirmPage(CommandPage):
         typed: name of the object's attribute whose value has to be typed first, for what cannot be undone.
     """
 
-    form_class = None
+    form_class: ClassVar[type[forms.Form] | None] = None
     question: ClassVar[str] = ""
     consequence: ClassVar[str] = ""
     typed: ClassVar[str] = ""

@@ -25,43 +25,52 @@ if TYPE_CHECKING:
 
 
 @command("deployment.approve", on="deployment")
-def approve(*, actor: Actor, deployment: Deployment) -> Rollout:
+def approve(*, actor: Actor, deployment: Deployment, step: int | None = None) -> Rollout:
     """Let a rollout go on after a step that waits for a person.
 
+    Args:
+        step: the number of the step that was looked at, counted from 1; None for whichever is present.
+
     Raises:
-        Conflict: no rollout is under way, it waits for something else, or a stop covers what it brings.
+        Conflict: no rollout is under way, it is at another step, waits for something else, or a stop covers what it
+            brings.
     """
-    rollout, step = _current(deployment)
+    rollout, present = _current(deployment, step)
     # The gate may have been about to look again: what it finds now decides whether there is anything to approve.
     ahead = step_on(rollout)
-    _, present = _current(deployment)
-    if ahead.waits_for != "approval" or present.pk != step.pk:
-        raise Conflict(f"{_step_in_words(step)} does not wait for approval yet.")
+    _, found = _current(deployment)
+    if ahead.waits_for != "approval" or found.pk != present.pk:
+        raise Conflict(f"{_step_in_words(present)} does not wait for approval yet.")
     _refuse_stopped(rollout)
-    step.approved_at, step.approved_by = timezone.now(), actor.label
-    step.save(update_fields=["approved_at", "approved_by", "updated_at"])
-    _add_step(rollout, step)
+    present.approved_at, present.approved_by = timezone.now(), actor.label
+    present.save(update_fields=["approved_at", "approved_by", "updated_at"])
+    _add_step(rollout, present)
     return _go_on(rollout)
 
 
 @command("deployment.force", on="deployment")
-def force(*, actor: Actor, deployment: Deployment) -> Rollout:
+def force(*, actor: Actor, deployment: Deployment, step: int | None = None) -> Rollout:
     """Let a rollout go on now, without the rest of the soak, the executions or the gateways that it waits for.
 
     Gateways that have not confirmed still receive what they should, when they answer. A pause ends.
 
+    Args:
+        step: the number of the step that is to be skipped, counted from 1; None for whichever is present. Whoever
+            saw one says so: two who press at the same moment must not skip a step that nobody looked at.
+
     Raises:
-        Conflict: no rollout is under way, its step has not begun, or a stop covers what it brings.
+        Conflict: no rollout is under way, it is at another step, its step has not begun, or a stop covers what it
+            brings.
     """
-    rollout, step = _current(deployment)
-    if step.started_at is None and not rollout.paused:
-        raise Conflict(f"{_step_in_words(step)} has not begun: the environment has no gateway yet.")
+    rollout, present = _current(deployment, step)
+    if present.started_at is None and not rollout.paused:
+        raise Conflict(f"{_step_in_words(present)} has not begun: the environment has no gateway yet.")
     _refuse_stopped(rollout)
     add_to_event(skipped=_skipped(rollout))
-    if step.started_at is not None:
-        step.forced_at, step.forced_by = timezone.now(), actor.label
-        step.save(update_fields=["forced_at", "forced_by", "updated_at"])
-    _add_step(rollout, step)
+    if present.started_at is not None:
+        present.forced_at, present.forced_by = timezone.now(), actor.label
+        present.save(update_fields=["forced_at", "forced_by", "updated_at"])
+    _add_step(rollout, present)
     if rollout.paused:
         _end_pause(rollout)
     return _go_on(rollout)
@@ -138,16 +147,21 @@ def set_rollout_policy(*, actor: Actor, environment: Environment, plan: Plan) ->
     return policy
 
 
-def _current(deployment: Deployment) -> tuple[Rollout, RolloutStep]:
+def _current(deployment: Deployment, number: int | None = None) -> tuple[Rollout, RolloutStep]:
     """The rollout that is under way, and its present step.
 
+    Args:
+        number: of the step that it should be at, counted from 1; None for any.
+
     Raises:
-        Conflict: none is.
+        Conflict: none is, or it is at another step.
     """
     rollout = rollouts.under_way().filter(deployment=deployment).first()
     step = next((each for each in steps_of(rollout) if each.finished_at is None), None) if rollout else None
     if rollout is None or step is None:
         raise Conflict(f"{deployment} has no rollout under way.")
+    if number not in (None, step.index + 1):
+        raise Conflict(f"The rollout is at step {step.index + 1} by now. Look at that step, then decide again.")
     return rollout, step
 
 

@@ -33,6 +33,12 @@ class NoteForm(forms.Form):
     note = _note_field()
 
 
+class StepForm(forms.Form):
+    """A decision about one step of a rollout: the one that was on the page."""
+
+    step = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
+
+
 class _VersionField(forms.ModelChoiceField[AgentVersion]):
     def label_from_instance(self, obj: Any) -> str:
         return f"Version {obj.number}" + (f" — {obj.note[:60]}" if obj.note else "")

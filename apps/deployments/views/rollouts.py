@@ -7,9 +7,10 @@ from typing import Any
 from apps.core.pages import CommandPage, ConfirmPage, DetailPage
 from apps.core.pages.base import Crumb
 from apps.deployments import commands
-from apps.deployments.forms import NoteForm
+from apps.deployments.forms import NoteForm, StepForm
 from apps.deployments.live import rollout_context, rollouts_with_names
 from apps.deployments.models import Deployment
+from apps.deployments.queries import current_rollout
 from apps.deployments.views.base import TRAIL
 
 
@@ -35,7 +36,21 @@ class RolloutDetail(DetailPage):
         return {**super().context(), **rollout_context(self.actor, self.object), "decisions": decided}
 
 
-class RolloutApprove(ConfirmPage):
+class StepPage(ConfirmPage):
+    """A decision about the step that a person sees: the address names it, and the form hands it on."""
+
+    form_class = StepForm
+
+    def initial(self, shown: Any) -> dict[str, Any]:
+        named = self.request.GET.get("step")
+        rollout = current_rollout(shown) if named is None else None
+        if rollout is None:
+            return {"step": named}
+        finished = rollout.steps.exclude(finished_at=None).count()
+        return {"step": finished + 1}
+
+
+class RolloutApprove(StepPage):
     """Let a rollout go on after a step that waits for a person."""
 
     action = "deployment.view"
@@ -49,7 +64,7 @@ class RolloutApprove(ConfirmPage):
     trail = TRAIL
 
 
-class RolloutForce(ConfirmPage):
+class RolloutForce(StepPage):
     """Let a rollout go on without what it waits for."""
 
     action = "deployment.view"
