@@ -89,10 +89,21 @@ class LiveState:
         before = self._snapshot
         # The kinds hear of it when it holds already: what a stop cancels must not find the way back in.
         self._snapshot = self._with(before, changed)
-        for placement in changed:
-            if placement.kind in self._kinds:
-                was, now = (state.live[placement.kind].get(placement.name) for state in (before, self._snapshot))
-                self._kinds[placement.kind].replaced(was, now)
+        known = [placement for placement in changed if placement.kind in self._kinds]
+        for placement in sorted(known, key=lambda each: not self._kinds[each.kind].vital):
+            self._tell(placement, before)
+
+    def _tell(self, placement: Placement, before: Snapshot) -> None:
+        """Let a kind know what became of one of its names.
+
+        Every kind is told, whatever another one does: nobody hears of this change a second time, and a stop must
+        cancel what runs.
+        """
+        was, now = (state.live[placement.kind].get(placement.name) for state in (before, self._snapshot))
+        try:
+            self._kinds[placement.kind].replaced(was, now)
+        except Exception:  # noqa: BLE001 (whatever one kind fails with, the others are told)
+            _log.exception("%s %s is served, but what should follow from it failed", placement.kind, placement.name)
 
     def _with(self, before: Snapshot, changed: Sequence[Placement]) -> Snapshot:
         """The snapshot with changes on top."""

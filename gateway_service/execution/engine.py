@@ -204,19 +204,22 @@ class Engine:
     async def _run_in_time(self, invocation: Invocation, execution: Execution) -> Result:
         try:
             async with execution.limit:
-                return await self._run(invocation, execution.calls)
+                return await self._run(invocation, execution)
         except TimeoutError:
             limit = invocation.registration.release.limits.timeout_s
             raise GatewayError(ErrorCode.TIMED_OUT, f"the execution did not end within {limit:g} s") from None
 
-    async def _run(self, invocation: Invocation, calls: dict[str, Call]) -> Result:
-        registration = invocation.registration
+    async def _run(self, invocation: Invocation, execution: Execution) -> Result:
+        registration, calls = invocation.registration, execution.calls
         await self._recall(invocation, calls)
         try:
             results = await self._runtime.run(registration, {node: {CALL: call} for node, call in calls.items()})
         except Exception as error:
             raise _cause(error) from error
         outputs = _outputs(registration, results)
+        if execution.stopped:
+            # A node swallowed its cancellation. Nobody gets its answer, so no session may remember it either.
+            raise StoppedError(registration.name)
         await self._remember(invocation, calls)
         usage = _usage(calls)
         return Result(invocation.execution_id, registration.name, registration.release.digest, outputs, usage)

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from contract.admin_api import PutRequest
+from contract.admin_api import Channel, ExecutionRecord, PutRequest
 from contract.canonical import canonical_json
 from contract.document import Document
 from contract.envelope import Envelope, generate_private_key
-from contract.kinds import TOMBSTONE_DIGEST, WORKFLOW, Kind
+from contract.kinds import STOP, TOMBSTONE_DIGEST, WORKFLOW, Kind
 from contract.names import canary_name, check_slug
 from contract.stops import Stop
 from gateway_service.admin.placing import Placing
+from gateway_service.execution.call import CALL
+from gateway_service.execution.engine import Engine, Invocation
 from gateway_service.execution.running import Execution, RunningExecutions
 from gateway_service.identity import load_identity
-from gateway_service.kinds import GatewayKind, Workflows
+from gateway_service.kinds import GatewayKind, Stops, Workflows
 from gateway_service.live_state import LiveState
+from gateway_service.models.messages import Message
+from gateway_service.models.openai_protocol import ModelClient
 from gateway_service.registrations import Registration
+from gateway_service.runtime import NexusRuntime
 from gateway_service.stopped import StoppedError
+from gateway_service.store.execution_log import ExecutionLog
 from gateway_service.store.placements import Incoming, PlacementStore
+from gateway_service.store.session_memory import Conversation, SessionMemory
 from gateway_service.trust import Trust
 from tests.harness.gateway import AGENT, agent_release
 
@@ -78,6 +86,10 @@ class Folder:
         )  # fmt: skip
 
 
+async def _no_model(*_: Any) -> Any:
+    raise AssertionError("no model may be asked")
+
+
 def test_a_new_kind_needs_its_class_and_nothing_else(tmp_path: Path) -> None:
     motds = Motds()
     folder = Folder(tmp_path, motds)
@@ -123,6 +135,37 @@ def test_a_kind_of_another_version_is_left_out_and_disturbs_nobody(tmp_path: Pat
     assert not snapshot.blocked
 
 
+async def test_a_stop_cancels_what_runs_whatever_becomes_of_the_changes_that_it_came_with(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+    running = RunningExecutions()
+
+    class Failing(Motds):
+        def replaced(self, before: Motd | None, after: Motd | None) -> None:
+            super().replaced(before, after)
+            told.append("stop" if execution.stopped else "motd")
+            raise OSError("the disk is full")
+
+    execution = Execution(Registration.placed(AGENT, "a-registration", agent_release()), _no_model, None)
+    folder = Folder(tmp_path, failing := Failing(), Stops(running))
+    async with execution.limit:
+        running.add(execution)
+        folder.push(Motds.kind, "a", Motd(text="hello"))
+        folder.push(STOP, "5709a11ed0", Stop(registrations=[AGENT]))
+        folder.push(Motds.kind, "b", Motd(text="world"))
+        snapshot = folder.live.current()
+        assert execution.stopped
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        asyncio.current_task().uncancel()  # type: ignore[union-attr]
+    running.discard(execution)
+    assert snapshot.view(Motds) == "hello, world"
+    assert [after for _, after in failing.changes] == ["hello", "world"]
+    assert told == ["stop", "stop"], "stops come first"
+    assert len(caplog.records) == 2
+
+
 def test_a_release_under_two_names_is_parsed_once(tmp_path: Path) -> None:
     retired: list[Registration] = []
     kind = Workflows({"default"}, warm=lambda: None, retire=retired.append)
@@ -145,11 +188,8 @@ async def test_a_node_that_swallows_its_cancellation_cannot_hold_up_a_stop() -> 
     async def emit(text: str) -> None:
         said.append(text)
 
-    async def chat(*_: Any) -> Any:
-        raise AssertionError("no model may be asked")
-
     running = RunningExecutions()
-    execution = Execution(Registration.placed(AGENT, "a-registration", agent_release()), chat, emit)
+    execution = Execution(Registration.placed(AGENT, "a-registration", agent_release()), _no_model, emit)
     freed = asyncio.Event()
 
     async def stubborn() -> None:
@@ -177,3 +217,49 @@ async def test_a_node_that_swallows_its_cancellation_cannot_hold_up_a_stop() -> 
     await task
     assert said == ["before"]
     assert len(running) == 0
+
+
+class Unmeasured:
+    """Metrics of a test's own process, which has no Prometheus."""
+
+    def observe(self, *_: Any, **__: Any) -> None:
+        """Count nothing."""
+
+
+class Stubborn(NexusRuntime):
+    """Runs one node, which swallows its cancellation and answers all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+
+    async def run(self, _: Registration, inputs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        self.begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        for each in inputs.values():
+            each[CALL].exchange = [Message("user", "Hi"), Message("assistant", "You said: Hi")]
+        return {node: {"text": "You said: Hi"} for node in inputs}
+
+
+async def test_what_a_stopped_node_answers_is_not_remembered(tmp_path: Path) -> None:
+    running, memory, runtime = RunningExecutions(), SessionMemory(tmp_path), Stubborn()
+    log = ExecutionLog(tmp_path, keep=10)
+    models = ModelClient({})
+    engine = Engine(
+        runtime=runtime, models=models, memory=memory, log=log, metrics=cast("Any", Unmeasured()), running=running,
+        check_may_run=lambda _: None, max_concurrent=1,
+    )  # fmt: skip
+    registration = Registration.placed(AGENT, "a-registration", agent_release(memory=True))
+    invocation = Invocation(registration, {"message": "Hi"}, "a-key", Channel.API, session_id="s")
+    task = asyncio.create_task(engine.run(invocation))
+    await runtime.begun.wait()
+    running.stop(Stop(registrations=[AGENT]))
+    with pytest.raises(StoppedError):
+        await task
+    (node,) = registration.memory_nodes
+    assert memory.recall(Conversation("a-key", AGENT, "s", node)) == []
+    assert [record.error_code for record in log.page(0, 10).items if isinstance(record, ExecutionRecord)] == ["stopped"]
+    await models.close()
+    log.close()
+    memory.close()
