@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,7 +25,7 @@ from apps.core.errors import Invalid
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -171,20 +174,88 @@ def _allowed_networks() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     return list(settings.KAIZEN_ALLOWED_GATEWAY_NETWORKS)
 
 
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+# What is sent between two looks at the clock.
+_PIECE_BYTES = 16 * 1024
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Bound whole exchanges of `guarded_client`s by this thread: the timeouts of httpx begin anew with every byte.
+
+    What takes longer fails with the timeout of what it was at: `httpx.ConnectTimeout`, `ReadTimeout`, `WriteTimeout`.
+    """
+    token = _deadline.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def _time_left(timeout: float | None, expired: type[httpcore.TimeoutException]) -> float | None:
+    """How long one operation may take: its own timeout, or what is left until the deadline.
+
+    Raises:
+        httpcore.TimeoutException: of the class `expired`, if nothing is left.
+    """
+    deadline = _deadline.get()
+    if deadline is None:
+        return timeout
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise expired("the whole exchange took too long")
+    return left if timeout is None else min(timeout, left)
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A connection that keeps to the deadline of the thread that uses it at the moment."""
+
+    def __init__(self, plain: httpcore.NetworkStream) -> None:
+        self._plain = plain
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._plain.read(max_bytes, _time_left(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _PIECE_BYTES):
+            piece = buffer[start : start + _PIECE_BYTES]
+            self._plain.write(piece, _time_left(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._plain.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left = _time_left(timeout, httpcore.ConnectTimeout)
+        return _TimedStream(self._plain.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._plain.get_extra_info(info)
+
+
 class _GuardedBackend(httpcore.NetworkBackend):
     """Resolves, checks and connects to what was checked."""
 
     def __init__(self) -> None:
         self._plain = httpcore.SyncBackend()
 
-    def connect_tcp(self, host: str, port: int, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, *args: Any, **kwargs: Any
+    ) -> httpcore.NetworkStream:
         addresses = allowed_addresses(host, port)
         for address in addresses[:-1]:
             try:
-                return self._plain.connect_tcp(str(address), port, *args, **kwargs)
+                return self._connect(address, port, timeout, *args, **kwargs)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return self._plain.connect_tcp(str(addresses[-1]), port, *args, **kwargs)
+        return self._connect(addresses[-1], port, timeout, *args, **kwargs)
+
+    def _connect(
+        self, address: IPAddress, port: int, timeout: float | None, *args: Any, **kwargs: Any
+    ) -> httpcore.NetworkStream:
+        left = _time_left(timeout, httpcore.ConnectTimeout)
+        return _TimedStream(self._plain.connect_tcp(str(address), port, left, *args, **kwargs))
 
 
 class _GuardedAsyncBackend(httpcore.AsyncNetworkBackend):

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from apps.gateways import client
+from apps.gateways.client import GatewayClient, GatewayProblem
 from apps.gateways.commands import register_gateway
 from apps.gateways.models import Gateway, Placement
 from contract.admin_api import Acknowledgement, GatewayState
 from contract.kinds import TOMBSTONE_DIGEST
+from tests.harness.holes import dripping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,6 +110,37 @@ def test_an_item_that_no_row_can_hold_is_none(
         reconcile(rounds=1)
     assert not Placement.objects.exists()
     assert not Gateway.objects.get().state_digest
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"a"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" "),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+    ids=["head", "body", "promises"],
+)
+def test_who_drips_an_answer_holds_a_thread_for_no_longer_than_who_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, head: bytes, drop: bytes
+) -> None:
+    monkeypatch.setattr(client, "ANSWER_S", 1.0)
+    monkeypatch.setattr(client, "CONNECT_S", 0.5)
+    outcome: list[GatewayProblem] = []
+
+    def ask(address: str) -> None:
+        try:
+            GatewayClient(address, "a-token").state()
+        except GatewayProblem as problem:
+            outcome.append(problem)
+
+    with dripping(head, drop, every_s=0.05) as address:
+        asking = threading.Thread(target=ask, args=[address], daemon=True)
+        asking.start()
+        # Without a deadline for the whole, it would never end.
+        asking.join(60)
+        assert not asking.is_alive()
+    assert [problem.reason for problem in outcome] == ["timed-out"]
 
 
 def test_what_a_gateway_may_say_fits_the_rows_that_it_is_written_into() -> None:

@@ -71,6 +71,28 @@ class HangingGateways:
 
 
 @contextlib.contextmanager
+def dripping(head: bytes, drop: bytes, *, every_s: float) -> Iterator[str]:
+    """An address that answers whatever it is sent with `head` and then with one `drop` after the other, without end."""
+    ended = threading.Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(OSError), listener.accept()[0] as caller:
+                caller.recv(65_536)
+                caller.sendall(head)
+                while not ended.wait(every_s):
+                    caller.sendall(drop)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        ended.set()
+        thread.join()
+
+
+@contextlib.contextmanager
 def black_hole() -> Iterator[str]:
     """An address that swallows connections: whoever connects waits until he gives up.
 
