@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003 (pydantic reads it)
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -36,6 +37,11 @@ KeyMaterial = Annotated[str, Field(min_length=1, max_length=60, pattern=_LINE_PA
 KindText = Annotated[str, Field(min_length=1, max_length=20, pattern=_LINE_PATTERN)]
 NameText = Annotated[str, Field(min_length=1, max_length=80, pattern=_LINE_PATTERN)]
 Moment = Annotated[str, Field(max_length=40, pattern=_LINE_PATTERN)]
+Milliseconds = Annotated[float, Field(ge=0, le=1e12)]
+LogText = Annotated[str, Field(min_length=1, max_length=64, pattern=_LINE_PATTERN)]
+CodeText = Annotated[str, Field(max_length=40, pattern=_LINE_PATTERN)]
+# Callers choose sessions' names, so that these may hold more than one line; no row holds a NUL.
+SessionText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class Answer(BaseModel):
@@ -184,7 +190,7 @@ class DrainState(Answer):
     """The answer to a drain: whether executions are still running."""
 
     draining: bool
-    in_flight: int
+    in_flight: Count
 
 
 class ExecutionStatus(StrEnum):
@@ -214,19 +220,25 @@ class ExecutionRecord(Answer):
         input_tokens, output_tokens: as the model's provider reported them; 0 if it did not.
     """
 
-    seq: int
-    execution_id: str
-    registration: str
+    seq: Position
+    execution_id: LogText
+    registration: NameText
     release_digest: DigestText
-    key_id: str
+    key_id: LogText
     channel: Channel
     started_at: AwareDatetime
-    duration_ms: float
+    duration_ms: Milliseconds
     status: ExecutionStatus
-    error_code: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    session_id: str | None = None
+    error_code: CodeText | None = None
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    session_id: SessionText | None = None
+
+
+class UnreadableRecord(Answer):
+    """What a reader makes of a record that is none of this contract: its position, so that those behind it are read."""
+
+    seq: Position
 
 
 class ExecutionPage(Answer):
@@ -236,9 +248,10 @@ class ExecutionPage(Answer):
         epoch: changes when the log was lost; a reader then starts again with ``after=0``.
         next_after: the `after` of the next page.
         first_seq: the oldest record that is still there; more than `after` + 1 means that records were pruned.
+        items: a gateway writes `ExecutionRecord`s only.
     """
 
-    epoch: str
-    next_after: int
-    first_seq: int = 1
-    items: list[ExecutionRecord]
+    epoch: LogText
+    next_after: Position
+    first_seq: Position = 1
+    items: Sequence[Annotated[ExecutionRecord | UnreadableRecord, Field(union_mode="left_to_right")]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,7 +44,8 @@ PAGES_A_TURN = 10
 # How long a gateway that reports nothing new goes without being asked.
 _ASK_ANYWAY_S = 30.0
 _MOST_REMEMBERED = 10_000
-_LARGEST = 2**63 - 1
+# By how much a gateway's clock may be ahead. What seems to begin later would be kept long after all else is pruned.
+_CLOCK_AHEAD = timedelta(days=1)
 
 
 class _Position(NamedTuple):
@@ -124,11 +124,9 @@ def _check(page: ExecutionPage, position: _Position) -> None:
     Raises:
         GatewayUnavailable: the positions in it do not ascend from where it was asked to begin.
     """
-    if not page.epoch or len(page.epoch) > 64:
-        raise GatewayUnavailable("Its execution log has no epoch.")
     seqs = [position.after, *(record.seq for record in page.items)]
     ascending = all(earlier < later for earlier, later in pairwise(seqs))
-    if not ascending or page.next_after != seqs[-1] or page.next_after > _LARGEST:
+    if not ascending or page.next_after != seqs[-1]:
         raise GatewayUnavailable("Its execution log is out of order.")
 
 
@@ -180,14 +178,16 @@ def _missed(cursor: ExecutionCursor, page: ExecutionPage) -> int:
 
 def _executions(gateway: Gateway, cursor: ExecutionCursor, page: ExecutionPage) -> list[Execution]:
     """The page's records as new rows, without what is stored already, is too old to be kept, or cannot be stored."""
-    oldest = timezone.now() - timedelta(days=settings.KAIZEN_EXECUTION_RETENTION_DAYS)
+    now = timezone.now()
+    oldest = now - timedelta(days=settings.KAIZEN_EXECUTION_RETENTION_DAYS)
     stored = _stored(gateway, page)
-    new = [record for record in page.items if record.seq not in stored and record.started_at >= oldest]
-    sound = [record for record in new if _is_sound(record)]
+    new = [record for record in page.items if record.seq not in stored]
+    readable = [record for record in new if isinstance(record, ExecutionRecord)]
+    sound = [record for record in readable if record.started_at <= now + _CLOCK_AHEAD]
     if len(sound) < len(new):
         cursor.unreadable += len(new) - len(sound)
         log.warning("execution_records_unreadable", gateway=gateway.name, count=len(new) - len(sound))
-    return [_execution(gateway, page.epoch, record) for record in sound]
+    return [_execution(gateway, page.epoch, record) for record in sound if record.started_at >= oldest]
 
 
 def _stored(gateway: Gateway, page: ExecutionPage) -> set[int]:
@@ -199,32 +199,12 @@ def _stored(gateway: Gateway, page: ExecutionPage) -> set[int]:
     return set(known.values_list("seq", flat=True))
 
 
-def _is_sound(record: ExecutionRecord) -> bool:
-    """Whether the database will take the record. One broken record must not stop the log behind it."""
-    texts = {
-        "execution_id": record.execution_id,
-        "registration": record.registration,
-        "key_id": record.key_id,
-        "error_code": record.error_code or "",
-        "session_id": record.session_id or "",
-    }
-    fits = all("\0" not in text and len(text) <= _longest(name) for name, text in texts.items())
-    figures = (record.duration_ms, record.input_tokens, record.output_tokens)
-    return fits and bool(record.execution_id) and all(0 <= figure <= _LARGEST for figure in figures)
-
-
 def _last_uses(executions: Iterable[Execution]) -> dict[str, datetime]:
     """The latest start by key id, in the order of the ids, so that two readers lock keys in the same order."""
     uses: dict[str, datetime] = {}
     for execution in executions:
         uses[execution.key_id] = max(execution.started_at, uses.get(execution.key_id, execution.started_at))
     return dict(sorted(uses.items()))
-
-
-@cache
-def _longest(field: str) -> int:
-    """How many characters a field of an execution holds."""
-    return getattr(Execution._meta.get_field(field), "max_length", None) or 0
 
 
 def _execution(gateway: Gateway, epoch: str, record: ExecutionRecord) -> Execution:

@@ -7,15 +7,18 @@ from typing import Any
 
 from django.utils import timezone
 
-from contract.admin_api import ExecutionPage, ExecutionRecord
+from contract.admin_api import ExecutionPage, ExecutionRecord, UnreadableRecord
 from contract.canonical import digest_of
 
 RELEASE = digest_of("a release")
 OTHER_RELEASE = digest_of("another release")
 
 
-def record(seq: int, **members: Any) -> ExecutionRecord:
-    """One record, as valid as a gateway's."""
+Logged = ExecutionRecord | UnreadableRecord
+
+
+def record(seq: int, **members: Any) -> Logged:
+    """One record, as valid as a gateway's unless a member says otherwise, as Studio reads it."""
     values: dict[str, Any] = {
         "execution_id": f"x{seq:06d}",
         "registration": "translator-production",
@@ -28,13 +31,14 @@ def record(seq: int, **members: Any) -> ExecutionRecord:
         "input_tokens": 10,
         "output_tokens": 5,
     }
-    return ExecutionRecord(seq=seq, **{**values, **members})
+    values = {"seq": seq, **values, **members}
+    return ExecutionPage.model_validate({"epoch": "e", "next_after": 0, "items": [values]}).items[0]
 
 
 class Log:
     """A gateway's log in memory, for what a real gateway cannot be made to write."""
 
-    def __init__(self, *records: ExecutionRecord, epoch: str = "e1", first_seq: int = 1) -> None:
+    def __init__(self, *records: Logged, epoch: str = "e1", first_seq: int = 1) -> None:
         self.records = list(records)
         self.epoch = epoch
         self.first_seq = first_seq
