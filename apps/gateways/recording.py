@@ -125,6 +125,7 @@ def _stands(placement: Placement, claimed: Claim) -> bool:
 
 def _write_gateways(gateways: dict[uuid.UUID, Gateway], results: Iterable[Result], now: datetime) -> None:
     changed: dict[uuid.UUID, Gateway] = {}
+    behind_circuits = {gateway.pk for gateway in gateways.values() if gateway.circuit_open_until is not None}
     for result in results:
         gateway = gateways[result.claimed.gateway]
         before = [getattr(gateway, field) for field in _GATEWAY_FIELDS]
@@ -132,6 +133,9 @@ def _write_gateways(gateways: dict[uuid.UUID, Gateway], results: Iterable[Result
         if before != [getattr(gateway, field) for field in _GATEWAY_FIELDS]:
             changed[gateway.pk] = gateway
     save_rows(list(changed.values()), _GATEWAY_FIELDS)
+    if any(gateways[key].circuit_open_until is None for key in behind_circuits):
+        # One push tried a gateway that had failed, and got through: what waited behind its circuit need not any longer.
+        due.lower()
 
 
 def _note(gateway: Gateway, told: Acknowledgement | GatewayProblem, now: datetime) -> None:

@@ -12,12 +12,12 @@ from django.utils import timezone
 from apps.deployments.queries import ADJECTIVES, status_of
 from apps.gateways import due
 from apps.gateways.client import GatewayRejection
-from apps.gateways.commands import create_key, register_gateway, remove_gateway, revoke_key
+from apps.gateways.commands import accept_identity, create_key, register_gateway, remove_gateway, revoke_key
 from apps.gateways.live import gateway_context
 from apps.gateways.models import CallerKey, Environment, Gateway, Placement
 from apps.gateways.placements import want_on_environment
 from apps.gateways.queries import confirmations, key_status, shown_status
-from apps.gateways.reconcile import ORDINARY, URGENT, claim
+from apps.gateways.reconcile import FALTERING, ORDINARY, URGENT, claim
 from apps.gateways.recording import Result, record
 from contract.admin_api import Acknowledgement, Outcome
 from contract.canonical import canonical_json
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from apps.core.actors import Actor
+    from apps.gateways.reconcile import Claim
     from tests.harness.world import Inhabited
 
 SOON = timedelta(seconds=40)
@@ -125,13 +126,50 @@ def test_what_waits_behind_a_stop_is_due_as_soon_as_the_stop_is_confirmed(
     (claimed,) = claim(URGENT, limit=5)
     due.settle(due.look(acme.schema), timezone.now() + SOON)
     assert acme.schema not in {turn.schema for turn in due.claim(100)}
-    confirmed = Acknowledgement(
-        registration_id="r", kind=STOP.name, name=stop_id, generation=claimed.generation, digest=claimed.digest,
-        outcome=Outcome.APPLIED, applied_at="2026-01-01T00:00:00.000+00:00", receipt="its",
-    )  # fmt: skip
-    assert record(Result(claimed, confirmed))
+    assert record(Result(claimed, acknowledged(claimed)))
     assert acme.schema in {turn.schema for turn in due.claim(100)}
     assert [each.name for each in claim(ORDINARY, limit=5)] == [key.public_id]
+
+
+def test_what_waits_behind_a_circuit_is_due_as_soon_as_one_push_has_got_through(
+    acme: Inhabited, owner: Actor, staging: Environment, gateway: Gateway, key: CallerKey
+) -> None:
+    create_key(actor=owner, environment=staging, name="another shop")
+    Gateway.objects.update(circuit_failures=4, circuit_open_until=timezone.now() - timedelta(seconds=1))
+    (trial,) = claim(FALTERING, limit=5)
+    due.settle(due.look(acme.schema), timezone.now() + SOON)
+    assert acme.schema not in {turn.schema for turn in due.claim(100)}
+
+    assert record(Result(trial, acknowledged(trial)))
+
+    assert acme.schema in {turn.schema for turn in due.claim(100)}
+    assert len(claim(ORDINARY, limit=5)) == 1
+
+
+def test_what_a_stranger_was_refused_says_nothing_about_who_is_accepted(
+    owner: Actor, gateway: Gateway, key: CallerKey
+) -> None:
+    (claimed,) = claim(ORDINARY, limit=1)
+    record(Result(claimed, GatewayRejection("node_forbidden", "it rejected this")))
+    Gateway.objects.update(circuit_failures=4, circuit_open_until=timezone.now() + SOON)
+    assert Placement.objects.get().status == "failed"
+
+    accept_identity(actor=owner, gateway=Gateway.objects.get())
+
+    placement = Placement.objects.get()
+    assert (placement.status, placement.attempts) == ("progressing", 0)
+    assert placement.condition is not None
+    assert placement.condition.message == "waits for its turn"
+    found = Gateway.objects.get()
+    assert (found.circuit_failures, found.circuit_open_until) == (0, None)
+
+
+def acknowledged(claimed: Claim) -> Acknowledgement:
+    """What a gateway says that holds what was pushed."""
+    return Acknowledgement(
+        registration_id="r", kind=claimed.kind, name=claimed.name, generation=claimed.generation,
+        digest=claimed.digest, outcome=Outcome.APPLIED, applied_at="2026-01-01T00:00:00.000+00:00", receipt="its",
+    )  # fmt: skip
 
 
 def test_a_revocation_waits_for_no_circuit(owner: Actor, key: CallerKey) -> None:

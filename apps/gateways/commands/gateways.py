@@ -15,7 +15,7 @@ from apps.core.secrets import encrypt
 from apps.gateways import due
 from apps.gateways.hints import hint_reconciler
 from apps.gateways.labels import check_labels
-from apps.gateways.models import Environment, Gateway, Placement
+from apps.gateways.models import Condition, Environment, Gateway, Placement
 from apps.gateways.models.gateways import NAME, NAME_MAX_LENGTH
 from apps.gateways.placements import want_everything, want_nothing
 
@@ -116,10 +116,15 @@ def accept_identity(*, actor: Actor, gateway: Gateway) -> Gateway:
     gateway.revision = 0
     gateway.status, gateway.status_since = Gateway.Status.PENDING, timezone.now()
     gateway.status_reason = "waits for the first answer of the newly accepted gateway"
+    # How often the stranger failed says nothing about who is accepted now.
+    gateway.consecutive_failures = gateway.circuit_failures = 0
+    gateway.circuit_open_until = None
     gateway.save()
     Placement.objects.filter(gateway=gateway).update(
         observed_generation=0,
         observed_digest="",
+        conditions=Condition.placed("waiting", "waits for its turn").written_over([]),
+        attempts=0,
         lease_until=None,
         next_attempt_at=timezone.now(),
         receipt="",
