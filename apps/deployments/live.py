@@ -14,7 +14,6 @@ from apps.core.ports import ports
 from apps.deployments.models import Deployment, Rollout
 from apps.deployments.queries import current_rollout, progress_of, status_of
 from apps.deployments.scorecards import scorecard
-from apps.deployments.strategies.plans import ALL_AT_ONCE
 from apps.telemetry.courses import Line, courses_of, error_chart, latency_chart, volume_chart
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def deployment_progress(actor: Actor, identifier: str) -> str:
     return render_to_string("deployments/live/deployment.html", progress_context(actor, deployment))
 
 
-@fragment("rollout", listens_to=("rollout", "deployment", "placement", "gateway", "execution"))
+@fragment("rollout", listens_to=("rollout", "deployment", "placement", "gateway", "execution", "stop"))
 def rollout_progress(actor: Actor, identifier: str) -> str:
     """One rollout, step by step.
 
@@ -66,8 +65,7 @@ def drawn_rollout(deployment: Deployment) -> Rollout | None:
     latest = list(rollouts_with_names().filter(deployment=deployment).order_by("-generation")[:2])
     if len(latest) == 2 and latest[0].kind == Rollout.Kind.ROLLBACK and latest[1].state == Rollout.State.DEGRADED:
         return latest[1]
-    planned = bool(latest) and (latest[0].strategy != ALL_AT_ONCE.strategy or bool(latest[0].plan.get("gate")))
-    return latest[0] if planned else None
+    return latest[0] if latest and latest[0].decides else None
 
 
 def progress_context(actor: Actor, deployment: Deployment) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from apps.core.errors import NotFound
+from apps.core.live import fragments
 from apps.deployments import commands, rollouts
 from apps.deployments.live import deployment_progress, rollout_progress
 from apps.deployments.models import Deployment, Rollout, RolloutStep
@@ -187,6 +188,11 @@ def test_a_rollout_is_paused_resumed_and_forced_from_its_page(
     assert steps_in(html) == ["done", "done"]
     assert "forced by approver@acme.example" in text_of(html)
     assert "Go on now" not in text_of(html)
+
+
+def test_whatever_changes_a_rollout_redraws_it_on_its_own_page_and_on_its_deployments(acme: Inhabited) -> None:
+    assert set(fragments["rollout"].listens_to) >= {"rollout", "placement", "gateway", "execution", "stop"}
+    assert set(fragments["deployment"].listens_to) >= set(fragments["rollout"].listens_to)
 
 
 def test_two_who_go_on_at_the_same_moment_skip_one_step(

@@ -15,7 +15,7 @@ from apps.audit.models import Event
 from apps.core.errors import Conflict, Invalid
 from apps.deployments import commands
 from apps.deployments.models import Stop, StopReceipt
-from apps.deployments.strategies.plans import Plan, steps_from_text
+from apps.deployments.strategies.plans import HealthGate, Plan, steps_from_text
 from apps.gateways.commands import accept_identity, forget_gateway, register_gateway, remove_gateway
 from apps.gateways.models import Environment, Gateway, Placement
 from apps.gateways.placements import want_on_environment
@@ -387,6 +387,26 @@ class TestWhatStudioRefusesMeanwhile:
             fleet.settle()
             fleet.reconcile()
         assert deployment.rollouts.latest("generation").state == "succeeded"
+
+    def test_what_goes_to_all_gateways_at_once_and_is_not_judged_needs_nobody_after_the_lift(
+        self, fleet: Fleet, agent: Agent, key: KeyText, production: Environment
+    ) -> None:
+        deployment = deploy(SYSTEM, production, next_version(agent, "Be kind."))
+        stopped = stop(agent)
+        assert not deployment.rollouts.latest("generation").paused
+        fleet.settle()
+        assert deployment.rollouts.latest("generation").state == "succeeded"
+        commands.lift_stop(actor=SYSTEM, stop=stopped, reason="a false alarm")
+        fleet.settle()
+        assert fleet.call("one", "greeter-production", key).json()["release"] == deployment.release.digest
+
+    def test_what_is_judged_waits_for_a_person_also_where_it_went_to_all_at_once(
+        self, fleet: Fleet, agent: Agent, production: Environment
+    ) -> None:
+        judged = Plan("all-at-once", steps_from_text("100 %", soak_s=3600), HealthGate())
+        deployment = deploy(SYSTEM, production, next_version(agent, "Be kind."), plan=judged)
+        stop(agent)
+        assert deployment.rollouts.latest("generation").paused, "at once, and not at its next move"
 
 
 class TestAnAuthor:

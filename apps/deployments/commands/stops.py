@@ -23,7 +23,6 @@ from apps.deployments.models import Deployment, Rollout, Stop
 from apps.deployments.stops.course import gateways_of
 from apps.deployments.stops.coverage import in_words, stops_of
 from apps.deployments.stops.kind import STOP, want_everywhere
-from apps.deployments.strategies.plans import ALL_AT_ONCE
 from apps.gateways import placements
 from apps.gateways.models import Environment, Placement
 from contract.stops import STOPPED_MAX
@@ -145,15 +144,15 @@ def _start(
 def _pause_rollouts(stop: Stop, environments: list[Environment]) -> None:
     """Let no rollout of what is stopped go on by itself: its steps would be judged by executions that cannot be.
 
-    Somebody resumes it once the stop is lifted. What is sent to all gateways at once has no further step.
+    Somebody resumes it once the stop is lifted. What is sent to all gateways at once and not compared decides nothing.
     """
     progressing = Deployment.objects.filter(environment__in=environments, rollouts__state=Rollout.State.PROGRESSING)
     # Locked as whoever goes on with a rollout does, after the environments.
     locked = progressing.select_for_update(of=("self",), no_key=True).select_related("agent", "release")
     covered = stops_of(locked.order_by("pk"))
-    rows = rollouts.under_way().filter(deployment__in=covered, paused_at=None).exclude(strategy=ALL_AT_ONCE.strategy)
+    rows = rollouts.under_way().filter(deployment__in=covered, paused_at=None)
     for rollout in rows:
-        if covered[rollout.deployment_id].pk == stop.pk:
+        if rollout.decides and covered[rollout.deployment_id].pk == stop.pk:
             rollouts.pause(rollout, Actor.system(), in_words(stop))
 
 

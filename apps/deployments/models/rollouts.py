@@ -109,6 +109,11 @@ class Rollout(BaseModel):
         return self.paused_at is not None
 
     @property
+    def decides(self) -> bool:
+        """Whether it has more to decide than that its gateways have confirmed: further steps, or a comparison."""
+        return self.strategy != ALL_AT_ONCE.strategy or bool(self.plan.get("gate"))
+
+    @property
     def in_words(self) -> str:
         """What it changes: “deploy version 4 over version 3”."""
         before, after = _version(self.from_release), _version(self.to_release)

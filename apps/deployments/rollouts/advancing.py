@@ -101,8 +101,11 @@ def next_due() -> datetime | None:
 
 
 def _pause_if_stopped(rollout: Rollout) -> None:
-    """Let nothing be rolled out further that must not run: nobody could tell how it does."""
-    if rollout.paused or rollout.to_release is None or rollout.kind not in PLANNED:
+    """Let nothing be rolled out further that must not run: nobody could tell how it does.
+
+    What decides nothing goes on: every gateway has what is wanted, and once the stop is lifted nobody has to resume.
+    """
+    if rollout.paused or rollout.to_release is None or rollout.kind not in PLANNED or not rollout.decides:
         return
     deployment = rollout.deployment
     stop = covering(deployment.agent, deployment.environment, rollout.to_release)
