@@ -46,10 +46,16 @@ def save_rows(rows: Sequence[Model], fields: Sequence[str]) -> None:
     """Write some fields of rows that exist, each with its own values, in one round trip.
 
     `bulk_update` builds one statement of nested CASEs instead, which for 25 rows takes longer to build than to run.
+
+    Raises:
+        ValueError: the rows have no such field.
     """
     if not rows:
         return
     meta = type(rows[0])._meta
+    unknown = set(fields) - {field.name for field in meta.concrete_fields}
+    if unknown:
+        raise ValueError(f"{meta.label} has no field {', '.join(sorted(unknown))}")
     columns = [field for field in meta.concrete_fields if field.name in fields]
     quoted = connection.ops.quote_name
     assignments = ", ".join(f"{quoted(str(field.column))} = %s" for field in columns)
