@@ -364,7 +364,8 @@ def finish_leaving() -> int:
 
 def _finish_leaving(key: uuid.UUID, environment: uuid.UUID) -> bool:
     with bookkeeping():
-        Environment.objects.select_for_update(no_key=True).get(pk=environment)
+        # Both may have been removed by a person meanwhile.
+        Environment.objects.select_for_update(no_key=True).filter(pk=environment).first()
         row = Gateway.objects.select_for_update(of=("self",)).filter(pk=key, leaving_at__isnull=False).first()
         if row is None or Placement.objects.unsettled().filter(gateway=row).exists():
             return False

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection, connections, transaction
@@ -14,8 +15,10 @@ from django.utils import timezone
 from apps.audit.models import Event
 from apps.core.tenancy import tenant
 from apps.deployments import commands
+from apps.gateways import polling
 from apps.gateways.commands import (
     accept_identity,
+    create_environment,
     create_key,
     forget_gateway,
     register_gateway,
@@ -111,6 +114,13 @@ def test_who_joins_with_things_on_it_keeps_only_what_runs_there(fleet: Fleet, st
     assert living(process) == {fresh(deployment).registration: release_of(second).digest}
     assert call(process, text.text) == 401
     assert not Placement.objects.unsettled().exists()
+
+
+def test_a_gateway_that_a_person_forgets_together_with_its_environment_is_no_error(fleet: Fleet) -> None:
+    environment = create_environment(actor=SYSTEM, name="Short-lived", slug="shortlived")
+    assert not polling._finish_leaving(uuid4(), environment.pk)
+    environment.delete()
+    assert not polling._finish_leaving(uuid4(), environment.pk)
 
 
 def test_a_reinstalled_gateway_is_accepted_and_filled_anew(fleet: Fleet, staging: Environment) -> None:
