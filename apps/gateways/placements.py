@@ -96,12 +96,19 @@ def want_nothing(gateway: Gateway) -> None:
 
 
 def retry(placements: Iterable[Placement]) -> None:
-    """Try unsettled placements again now: end their back-off, and close the circuit of their gateways."""
+    """Try unsettled placements again now: end their back-off, and close the circuit of their gateways.
+
+    Gateways first and then placements, each in one order for all: an UPDATE of many rows locks them in none, and two
+    who press at the same moment would wait for each other.
+    """
     rows = list(placements)
     now = timezone.now()
-    Gateway.objects.filter(pk__in={row.gateway_id for row in rows}).update(circuit_failures=0, circuit_open_until=None)
+    gateways = Gateway.objects.filter(pk__in={row.gateway_id for row in rows})
+    list(gateways.select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    gateways.update(circuit_failures=0, circuit_open_until=None)
     waiting = Placement.objects.unsettled().filter(pk__in=[row.pk for row in rows], next_attempt_at__gt=now)
-    waiting.update(next_attempt_at=now)
+    locked = list(waiting.select_for_update(no_key=True).order_by("gateway_id", "pk").values_list("pk", flat=True))
+    Placement.objects.filter(pk__in=locked).update(next_attempt_at=now)
     due.lower()
     hint_reconciler()
 
