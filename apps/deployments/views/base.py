@@ -6,10 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 
+from apps.core.pages.base import ObjectPage
+from apps.deployments.models import Deployment
+
 if TYPE_CHECKING:
     from django import forms
 
 TRAIL = [("Deployments", "deployments:matrix")]
+
+
+class OfDeployment(ObjectPage):
+    """One deployment is what the page is about, to be mixed into a page; the page's command asks for its own right."""
+
+    action = "deployment.view"
+    queryset = Deployment.objects.with_names()
+    trail = TRAIL
 
 
 def choice(form: forms.Form, name: str) -> Any:

@@ -10,20 +10,19 @@ from apps.agents.queries import readable
 from apps.core.pages import CommandPage, ConfirmPage, PostPage
 from apps.deployments import commands
 from apps.deployments.forms import NoteForm, RollbackForm
-from apps.deployments.models import Deployment, Release
 from apps.deployments.queries import current_rollout, earlier_releases
-from apps.deployments.views.base import TRAIL, choice
+from apps.deployments.views.base import OfDeployment, choice
 
 if TYPE_CHECKING:
     from django import forms
     from django.http import HttpRequest, HttpResponse
 
+    from apps.deployments.models import Release
 
-class DeploymentRollback(CommandPage):
+
+class DeploymentRollback(OfDeployment, CommandPage):
     """Back to an earlier release, and held there."""
 
-    action = "deployment.view"
-    queryset = Deployment.objects.with_names()
     command = commands.rollback
     form_class = RollbackForm
     title = "Roll back {object}"
@@ -34,7 +33,6 @@ class DeploymentRollback(CommandPage):
     submit = "Roll back"
     icon = "arrow-back-up"
     success = "{object} goes back to version {result.to_release.number}, and is held there."
-    trail = TRAIL
     narrow = False
     template_name = "deployments/rollback.html"
 
@@ -66,18 +64,15 @@ class DeploymentRollback(CommandPage):
         }
 
 
-class DeploymentCancel(CommandPage):
+class DeploymentCancel(OfDeployment, CommandPage):
     """Take a rollout back."""
 
-    action = "deployment.view"
-    queryset = Deployment.objects.with_names()
     command = commands.cancel
     form_class = NoteForm
     title = "Cancel the rollout"
     submit = "Take it back"
     danger = True
     success = "The rollout is cancelled."
-    trail = TRAIL
     template_name = "deployments/cancel.html"
     partial_template_name = "deployments/cancel_sheet.html"
 
@@ -85,11 +80,9 @@ class DeploymentCancel(CommandPage):
         return {**super().context(), "rollout": current_rollout(self.object)}
 
 
-class DeploymentUndeploy(CommandPage):
+class DeploymentUndeploy(OfDeployment, CommandPage):
     """Take an agent off the gateways of an environment."""
 
-    action = "deployment.view"
-    queryset = Deployment.objects.with_names()
     command = commands.undeploy
     form_class = NoteForm
     title = "Undeploy {object}"
@@ -97,28 +90,21 @@ class DeploymentUndeploy(CommandPage):
     submit = "Undeploy"
     danger = True
     success = "{object} is being taken away."
-    trail = TRAIL
 
 
-class DeploymentReleaseHold(ConfirmPage):
+class DeploymentReleaseHold(OfDeployment, ConfirmPage):
     """Let automation change a deployment again."""
 
-    action = "deployment.view"
-    queryset = Deployment.objects.with_names()
     command = commands.release_hold
     title = "Release the hold on {object}"
     question = "Release the hold on {object}?"
     consequence = "It was {object.hold_reason}. Afterwards it can be changed as before; what runs stays as it is."
     submit = "Release hold"
     success = "{object} is no longer held."
-    trail = TRAIL
 
 
-class DeploymentRetry(PostPage):
+class DeploymentRetry(OfDeployment, PostPage):
     """Try again now."""
 
-    action = "deployment.view"
-    queryset = Deployment.objects.with_names()
     command = commands.retry
     success = "Trying again now."
-    trail = TRAIL

@@ -9,9 +9,8 @@ from apps.core.pages.base import Crumb
 from apps.deployments import commands
 from apps.deployments.forms import NoteForm, StepForm
 from apps.deployments.live import rollout_context, rollouts_with_names
-from apps.deployments.models import Deployment
 from apps.deployments.queries import current_rollout
-from apps.deployments.views.base import TRAIL
+from apps.deployments.views.base import TRAIL, OfDeployment
 
 
 class RolloutDetail(DetailPage):
@@ -50,25 +49,20 @@ class StepPage(ConfirmPage):
         return {"step": finished + 1}
 
 
-class RolloutApprove(StepPage):
+class RolloutApprove(OfDeployment, StepPage):
     """Let a rollout go on after a step that waits for a person."""
 
-    action = "deployment.view"
-    queryset = Deployment.objects.with_names()
     command = commands.approve
     title = "Approve"
     question = "Let the rollout of {object} go on?"
     consequence = "The next step begins at once. The log keeps who approved it."
     submit = "Approve"
     success = "Approved: the rollout goes on."
-    trail = TRAIL
 
 
-class RolloutForce(StepPage):
+class RolloutForce(OfDeployment, StepPage):
     """Let a rollout go on without what it waits for."""
 
-    action = "deployment.view"
-    queryset = Deployment.objects.with_names()
     command = commands.force
     title = "Go on now"
     question = "Let the rollout of {object} go on without waiting?"
@@ -79,32 +73,25 @@ class RolloutForce(StepPage):
     submit = "Go on now"
     danger = True
     success = "The rollout goes on."
-    trail = TRAIL
 
 
-class RolloutPause(CommandPage):
+class RolloutPause(OfDeployment, CommandPage):
     """Let a rollout take no further step."""
 
-    action = "deployment.view"
-    queryset = Deployment.objects.with_names()
     command = commands.pause
     form_class = NoteForm
     title = "Pause the rollout"
     intro = "Gateways keep what they have, callers stay where they are. Nothing goes on until somebody resumes it."
     submit = "Pause"
     success = "The rollout is paused."
-    trail = TRAIL
 
 
-class RolloutResume(ConfirmPage):
+class RolloutResume(OfDeployment, ConfirmPage):
     """Let a paused rollout go on."""
 
-    action = "deployment.view"
-    queryset = Deployment.objects.with_names()
     command = commands.resume
     title = "Resume the rollout"
     question = "Resume the rollout of {object}?"
     consequence = "Its present step is judged by what happens from now on."
     submit = "Resume"
     success = "The rollout goes on."
-    trail = TRAIL
