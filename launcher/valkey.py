@@ -30,6 +30,8 @@ def program(folder: StateFolder, port: Port, password: str) -> Program:
         # A broker that evicts would lose tasks in silence; refusing to write is seen.
         "maxmemory-policy noeviction",
         "daemonize no",
+        # Writing a title over its own environment would hide the marker by which a sweep finds it.
+        "set-proc-title no",
         "loglevel notice",
     ]
     write_private(configuration, "\n".join(lines) + "\n")

@@ -51,7 +51,7 @@ def run_once(request: Request, act: Callable[[], Response], *, secret_fields: fr
     record = _claim(key, actor_of(request._request).id, _path(request), _digest(request.data))
     if record.status is not None:
         status = 200 if record.status == _COMMITTED else record.status
-        return Response(record.body, status=status, headers={"Idempotent-Replayed": "true"})
+        return Response(json.loads(record.body or "null"), status=status, headers={"Idempotent-Replayed": "true"})
     try:
         with completing(lambda result: _complete(record, result)):
             response = act()
@@ -72,7 +72,7 @@ def _complete(record: IdempotencyRecord, result: Any) -> None:
         Conflict: the request took so long that its claim was given to another with the same key.
     """
     made = result[0] if isinstance(result, tuple) and result else result
-    reference = {"type": type_of(made), "id": str(made.pk)} if isinstance(made, Model) else None
+    reference = json.dumps({"type": type_of(made), "id": str(made.pk)} if isinstance(made, Model) else None)
     claimed = IdempotencyRecord.objects.filter(pk=record.pk, status=None)
     if not claimed.update(status=_COMMITTED, body=reference):
         raise Conflict(f"Another request with this {_HEADER} was faster.")
@@ -113,8 +113,8 @@ def _digest(body: Any) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _kept(body: Any, secret_fields: frozenset[str]) -> Any:
-    """The answer as JSON, without the secrets that only the first answer holds."""
+def _kept(body: Any, secret_fields: frozenset[str]) -> str:
+    """The answer as JSON text, without the secrets that only the first answer holds."""
     if isinstance(body, dict):
         body = {name: (None if name in secret_fields else value) for name, value in body.items()}
-    return json.loads(json.dumps(body, cls=JSONEncoder))
+    return json.dumps(body, cls=JSONEncoder)

@@ -46,7 +46,8 @@ class IdempotencyRecord(models.Model):
     method_path = models.CharField(max_length=500)
     request_digest = models.CharField(max_length=71)
     status = models.PositiveSmallIntegerField(null=True)
-    body = models.JSONField(null=True)
+    # JSON as text: a column of type jsonb forgets the order of an object's members, and a replay would look different.
+    body = models.TextField(null=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:

@@ -27,7 +27,7 @@ def test_the_same_request_has_one_effect_and_one_answer(acme: Inhabited) -> None
     again = api.post("/members/", dict(reversed(NEW.items())), key="k1")
 
     assert (first.status_code, again.status_code) == (201, 201)
-    assert first.json() == again.json()
+    assert first.content == again.content
     assert again.headers["Idempotent-Replayed"] == "true"
     assert "Idempotent-Replayed" not in first.headers
     assert User.objects.filter(email=NEW["email"]).count() == 1

@@ -140,6 +140,13 @@ def test_ctrl_c_stops_everything_and_a_second_start_keeps_everything(terminal: T
     assert _call(before["curl"])["outputs"]
 
 
+def test_everything_it_runs_carries_its_marker(terminal: Terminal, up: Launched) -> None:
+    """Otherwise what a killed supervisor left is never found."""
+    commands = terminal.left_behind()
+    programs = ["supervisord", "postgres", "valkey-server", "gateway_service", "model", "celery", "daphne", "scan"]
+    assert [name for name in programs if not any(name in command for command in commands)] == []
+
+
 def test_down_stops_what_a_killed_launcher_left(terminal: Terminal, up: Launched) -> None:
     launcher = terminal.running[-1]
     launcher.kill()
