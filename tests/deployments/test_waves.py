@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.utils import timezone
 
 from apps.audit.models import Event
 from apps.core.errors import Conflict, Invalid
 from apps.deployments import commands, rollouts
 from apps.deployments.models import Deployment, Rollout, RolloutStep
 from apps.deployments.queries import preview, progress_of, with_adjective
-from apps.deployments.rollouts import course
+from apps.deployments.rollouts import advancing, course
 from apps.deployments.strategies.plans import Plan, steps_from_text
 from apps.gateways.commands import remove_gateway
 from apps.gateways.models import Gateway
@@ -310,6 +311,7 @@ def test_whoever_dies_in_between_leaves_a_rollout_that_goes_on(
     for _ in range(12):
         if last(deployment).state != "progressing":
             break
+        Rollout.objects.update(retry_at=None)
         rollouts.advance_all()
         fleet.reconcile()
     assert deaths
@@ -317,6 +319,42 @@ def test_whoever_dies_in_between_leaves_a_rollout_that_goes_on(
     assert last(deployment).state == "succeeded"
     assert on_gateways(fleet, versions) == "2 2 2"
     assert Event.objects.filter(action="rollout.succeeded", resource_id=str(last(deployment).pk)).count() == 1
+
+
+def test_a_rollout_that_fails_says_so_and_is_tried_ever_later(
+    fleet: Fleet,
+    staging: Environment,
+    versions: tuple[AgentVersion, AgentVersion],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deployment = deploy(SYSTEM, staging, versions[1], plan=waves("1, 100 %"))
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("password=hunter2")
+
+    waits = []
+    with monkeypatch.context() as broken:
+        broken.setattr(advancing, "step_on", failing)
+        fleet.reconcile()
+        Rollout.objects.update(failures=0)
+        for _ in range(3):
+            Rollout.objects.update(retry_at=None)
+            rollouts.advance_all()
+            rollouts.advance_all()
+            rollout = last(deployment)
+            assert rollout.retry_at is not None
+            assert rollouts.next_due() == rollout.retry_at
+            waits.append(rollout.retry_at - timezone.now())
+        summary = progress_of(rollout).summary
+        assert (
+            "Studio itself failed 3 times in a row to go on (ZeroDivisionError, see its log) and tries again" in summary
+        )
+        assert "hunter2" not in summary
+    assert waits == sorted(waits)
+
+    Rollout.objects.update(retry_at=None)
+    rollouts.advance_all()
+    assert (last(deployment).failures, last(deployment).failure, last(deployment).retry_at) == (0, "", None)
 
 
 def test_a_stop_pauses_it_and_only_its_end_lets_it_go_on(

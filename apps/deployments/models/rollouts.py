@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SHARE_MAX_LENGTH = 120
+FAILURE_MAX_LENGTH = 120
 
 
 def all_at_once() -> dict[str, Any]:
@@ -39,6 +40,8 @@ class Rollout(BaseModel):
         reason: why it ended otherwise than by success, or anything that is remarkable about its success.
         finished_at: null exactly while it is progressing.
         paused_at, paused_by, pause_reason: while it takes no further step by itself.
+        failures, failure, retry_at: how often in a row Studio itself failed to take its next step, with what, and when
+            it tries again.
     """
 
     class Kind(models.TextChoices):
@@ -56,6 +59,7 @@ class Rollout(BaseModel):
         DEGRADED = "degraded", "degraded"
 
     access_scopes = ("deployment",)
+    audit_ignored = BaseModel.audit_ignored | {"failures", "failure", "retry_at"}
 
     deployment = models.ForeignKey(Deployment, on_delete=models.PROTECT, related_name="rollouts")
     kind = models.CharField(max_length=20, choices=Kind)
@@ -72,6 +76,9 @@ class Rollout(BaseModel):
     paused_at = models.DateTimeField(null=True)
     paused_by = models.CharField(max_length=LABEL_MAX_LENGTH, blank=True)
     pause_reason = models.CharField(max_length=NOTE_MAX_LENGTH, blank=True)
+    failures = models.PositiveIntegerField(default=0)
+    failure = models.CharField(max_length=FAILURE_MAX_LENGTH, blank=True, default="")
+    retry_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["-created_at"]

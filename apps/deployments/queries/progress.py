@@ -210,6 +210,8 @@ class RolloutView:
         if current.started_at is not None and current.placed_at is None:
             total = len(shown.gateways)
             parts.append(f"{shown.confirmed} of {counted(total)} acknowledged")
+        if self.rollout.retry_at is not None:
+            parts.append(self._failing())
         parts += [part for part in (shown.waits_for, shown.judged) if part]
         return f"{shown.title}: {'; '.join(parts)}" if parts else shown.title
 
@@ -259,6 +261,11 @@ class RolloutView:
             case "approval":
                 return "waits for approval"
         return ""
+
+    def _failing(self) -> str:
+        times = "" if self.rollout.failures == 1 else f" {self.rollout.failures} times in a row"
+        again = f"tries again at {self.rollout.retry_at:%H:%M:%S} UTC"
+        return f"Studio itself failed{times} to go on ({self.rollout.failure}, see its log) and {again}"
 
     def _gateways(self, step: RolloutStep) -> Iterable[GatewayInStep]:
         inside = self._within.get(step.pk, frozenset())

@@ -13,6 +13,7 @@ from apps.core.actors import Actor
 from apps.core.commands import bookkeeping, record_system_event
 from apps.core.live import hint
 from apps.deployments.models import NOTE_MAX_LENGTH, Deployment, Rollout, RolloutStep
+from apps.deployments.models.rollouts import FAILURE_MAX_LENGTH
 from apps.deployments.rollouts.beginning import PLANNED, start
 from apps.deployments.rollouts.course import look_ahead, step_on, steps_of, watch
 from apps.deployments.rollouts.fleets import Fleet
@@ -36,6 +37,7 @@ _NAMES = (
     "from_release__agent_version__agent",
 )
 _SOON = timedelta(seconds=0.5)
+_LATEST_RETRY = timedelta(minutes=1)
 
 
 def advance(rollout: Rollout) -> None:
@@ -56,8 +58,9 @@ def advance(rollout: Rollout) -> None:
 
 def advance_all() -> None:
     """Look at every rollout that is under way in the present organization. One that cannot go on stops no other."""
+    looked_at = Rollout.objects.filter(state=Rollout.State.PROGRESSING).exclude(retry_at__gt=timezone.now())
     # Mostly there is none, and a question for keys alone costs a fifth of one for the rollouts with all their names.
-    for key in Rollout.objects.filter(state=Rollout.State.PROGRESSING).values_list("pk", flat=True):
+    for key in looked_at.values_list("pk", flat=True):
         rollout = under_way().filter(pk=key).first()
         if rollout is None:
             continue
@@ -65,8 +68,22 @@ def advance_all() -> None:
             advance(rollout)
         except (OperationalError, InterfaceError):
             raise
-        except Exception:  # whatever is wrong with one rollout: it is looked at again, and its page says where it is
+        except Exception as error:  # whatever is wrong with one rollout: it is tried again, and its page says so
             log.exception("rollout_stuck", rollout=str(rollout.pk), registration=rollout.deployment.registration)
+            _fail(rollout, error)
+        else:
+            if rollout.failures:
+                Rollout.objects.filter(pk=rollout.pk).update(failures=0, failure="", retry_at=None)
+
+
+def _fail(rollout: Rollout, error: Exception) -> None:
+    """Try it again later, and ever later. What the error says stays in the log: nobody knows what it repeats."""
+    failures = rollout.failures + 1
+    delay = min(_SOON * 2 ** min(failures, 10), _LATEST_RETRY)
+    Rollout.objects.filter(pk=rollout.pk).update(
+        failures=failures, failure=type(error).__name__[:FAILURE_MAX_LENGTH], retry_at=timezone.now() + delay
+    )
+    hint("rollout")
 
 
 def under_way() -> QuerySet[Rollout]:
@@ -84,16 +101,21 @@ def joining_release(rollout: Rollout, gateway: Gateway) -> Release | None:
 
 
 def next_due() -> datetime | None:
-    """The next moment at which time alone lets a rollout go on: a soak ends, or its executions are looked at again."""
+    """The next moment at which time alone lets a rollout go on.
+
+    A soak ends, its executions are looked at again, or what failed is tried again.
+    """
+    under_way = Rollout.objects.filter(state=Rollout.State.PROGRESSING)
+    retries = under_way.filter(retry_at__isnull=False).values_list("retry_at", flat=True)
+    moments = [moment for moment in retries if moment is not None]
     begun = RolloutStep.objects.filter(
-        rollout__state=Rollout.State.PROGRESSING, rollout__paused_at=None, finished_at=None, started_at__isnull=False
+        rollout__in=under_way.filter(paused_at=None, retry_at=None), finished_at=None, started_at__isnull=False
     )
     now = timezone.now()
-    moments: list[datetime] = []
     for step in begun.select_related("rollout"):
         ahead = watch(step.rollout, step, now)
         if ahead.move is not None:
-            # It became due after it was looked at. Were it to fail again and again, it must not keep everybody busy.
+            # It became due after it was looked at.
             moments.append(now + _SOON)
         elif ahead.until is not None:
             moments.append(ahead.until)
