@@ -106,7 +106,10 @@ class EventStream(Response):
     async def _next(self) -> str | Result | GatewayError | None:
         """The next event; None when nothing happened for so long that a proxy might hang up."""
         try:
-            return await asyncio.wait_for(self._events.get(), _KEEP_ALIVE_S)
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation that meets an event which is there already,
+            # and the execution of a caller who has left would go on to its end.
+            async with asyncio.timeout(_KEEP_ALIVE_S):
+                return await self._events.get()
         except TimeoutError:
             return None
 
