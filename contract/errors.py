@@ -39,9 +39,11 @@ class ErrorCode(StrEnum):
     INVALID_SIGNATURE = "invalid_signature"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_TIMEOUT = "request_timeout"
     CONFLICT = "conflict"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    HEADERS_TOO_LARGE = "headers_too_large"
     INVALID_INPUT = "invalid_input"
     INVALID_RELEASE = "invalid_release"
     NODE_FORBIDDEN = "node_forbidden"
@@ -73,6 +75,7 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID_SIGNATURE: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.REQUEST_TIMEOUT: 408,
     ErrorCode.CONFLICT: 409,
     ErrorCode.PAYLOAD_TOO_LARGE: 413,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
@@ -81,6 +84,7 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.NODE_FORBIDDEN: 422,
     ErrorCode.DIGEST_MISMATCH: 422,
     ErrorCode.MODE_UNSUPPORTED: 422,
+    ErrorCode.HEADERS_TOO_LARGE: 431,
     # nginx's "client closed request": it reaches the execution log and the metrics, never a client.
     ErrorCode.CANCELLED: 499,
     ErrorCode.INTERNAL: 500,

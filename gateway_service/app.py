@@ -1,4 +1,4 @@
-"""The ASGI application of a gateway."""
+"""The ASGI applications of a gateway: what callers reach, and what Studio reaches."""
 
 from __future__ import annotations
 
@@ -26,30 +26,42 @@ if TYPE_CHECKING:
     from gateway_service.gateway import Gateway
 
 
-def create_app(gateway: Gateway) -> Starlette:
-    """The application that serves a gateway; its lifespan starts and stops it."""
-    mcp = McpChannel(gateway)
+class Surfaces:
+    """What a gateway offers, and to whom.
+
+    Attributes:
+        callers: the channels; with the admin API, where that has no address of its own.
+        admin: the admin API, where it has one. Whoever reaches the callers' address then finds nothing of it there.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._mcp = McpChannel(gateway)
+        admin = AdminApi(gateway)
+        channels = [
+            Route("/openapi.json", gateway.guard(_document), methods=["GET"]),
+            Route(MCP_PATH, self._mcp, methods=["POST"]),
+            *ApiChannel(gateway).routes(),
+            *OpenAiChannel(gateway).routes(),
+            *admin.probes(),
+        ]
+        apart = gateway.settings.admin is not None
+        self.callers = _application(channels if apart else [*channels, *admin.routes()])
+        self.admin = _application([*admin.routes(), *admin.probes()]) if apart else None
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await gateway.start()
+    async def open(self) -> AsyncIterator[None]:
+        """The gateway, from its start to its end, on the loop that serves it."""
+        await self._gateway.start()
         try:
             yield
         finally:
-            await mcp.close()
-            await gateway.stop()
+            await self._mcp.close()
+            await self._gateway.stop()
 
-    return Starlette(
-        routes=[
-            Route("/openapi.json", gateway.guard(_document), methods=["GET"]),
-            Route(MCP_PATH, mcp, methods=["POST"]),
-            *AdminApi(gateway).routes(),
-            *ApiChannel(gateway).routes(),
-            *OpenAiChannel(gateway).routes(),
-        ],
-        exception_handlers={HTTPException: _unrouted},
-        lifespan=lifespan,
-    )
+
+def _application(routes: list[Route]) -> Starlette:
+    return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
 
 
 async def _document(_: Request) -> Response:

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from contract.canonical import strict_loads
@@ -49,16 +50,20 @@ async def read_body(request: Request, limit: int) -> bytes:
 
     Raises:
         GatewayError: it has more than `limit` bytes.
+        CallerLeft: the other side closed the connection before its end.
     """
     too_large = GatewayError(ErrorCode.PAYLOAD_TOO_LARGE, f"the body has more than {limit} bytes")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+    except ClientDisconnect:
+        raise CallerLeft from None
     return bytes(body)
 
 

@@ -21,3 +21,5 @@ def configure_logging(level: str) -> None:
     for name in _LIBRARIES:
         # Their info and debug lines tell of requests, and some of contents.
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of each malformed request, which is for any stranger to send, and as often as they like.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)

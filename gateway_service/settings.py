@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from contract.envelope import public_key_from_text
 from contract.errors import ContractError
 from contract.names import PROFILE_PATTERN
+from gateway_service.listeners import Address, Tls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,14 +57,18 @@ class Settings:
 
     Attributes:
         trusted_keys: the organization's public keys; more than one while a key is being replaced.
+        address: where callers reach the gateway.
+        admin: where Studio reaches the admin API; None means at the callers' address.
         max_concurrent: executions at once; more are answered with 503.
+        max_connections: connections of callers at once; more are answered with 503.
+        request_read_s: seconds in which a request must have arrived whole.
+        reader_stall_s: seconds that an answer waits for a reader who takes nothing of it.
         drain_s: seconds that running executions get to finish after SIGTERM.
         executions_kept: records of the execution log that are kept.
         warm: whether Nexus is loaded as soon as there is a workflow, and not only with its first execution.
     """
 
-    host: str
-    port: int
+    address: Address
     data_dir: Path
     deploy_token: str = field(repr=False)
     trusted_keys: tuple[Ed25519PublicKey, ...]
@@ -74,6 +79,10 @@ class Settings:
     drain_s: int = 30
     executions_kept: int = 100_000
     warm: bool = True
+    admin: Address | None = None
+    max_connections: int = 4_096
+    request_read_s: int = 30
+    reader_stall_s: int = 30
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -93,7 +102,7 @@ class _Reader:
         self._problems: list[str] = []
 
     def settings(self) -> Settings:
-        host, port = self._address()
+        address, admin = self._addresses()
         data_dir = self._text("GATEWAY_DATA_DIR", "a folder for the gateway's store and identity")
         deploy_token = self._deploy_token()
         trusted_keys = self._trusted_keys()
@@ -104,12 +113,16 @@ class _Reader:
         drain_s = self._number("GATEWAY_DRAIN_SECONDS", 30, 0, 3_600)
         executions_kept = self._number("GATEWAY_EXECUTIONS_KEPT", 100_000, 100, 100_000_000)
         warm = self._choice("GATEWAY_WARM", "1", ("0", "1")) == "1"
+        max_connections = self._number("GATEWAY_MAX_CONNECTIONS", 4_096, 16, 1_000_000)
+        request_read_s = self._number("GATEWAY_REQUEST_READ_S", 30, 1, 3_600)
+        reader_stall_s = self._number("GATEWAY_READER_STALL_S", 30, 1, 3_600)
         if self._problems:
             raise SettingsError(self._problems)
         return Settings(
-            host=host, port=port, data_dir=Path(data_dir), deploy_token=deploy_token, trusted_keys=trusted_keys,
+            address=address, data_dir=Path(data_dir), deploy_token=deploy_token, trusted_keys=trusted_keys,
             profiles=profiles, log_level=log_level, max_concurrent=max_concurrent, max_body_bytes=max_body_bytes,
             drain_s=drain_s, executions_kept=executions_kept, warm=warm,
+            admin=admin, max_connections=max_connections, request_read_s=request_read_s, reader_stall_s=reader_stall_s,
         )  # fmt: skip
 
     def _problem(self, variable: str, reason: str) -> None:
@@ -121,14 +134,42 @@ class _Reader:
             self._problem(variable, f"is not set; it is {meaning}")
         return value
 
-    def _address(self) -> tuple[str, int]:
-        address = self._environ.get("GATEWAY_ADDRESS", "127.0.0.1:8100").strip()
+    def _addresses(self) -> tuple[Address, Address | None]:
+        callers = Address(*self._host_and_port("GATEWAY_ADDRESS", "127.0.0.1:8100"), self._tls("GATEWAY_TLS"))
+        admin_tls = self._tls("GATEWAY_ADMIN_TLS", client_ca="GATEWAY_ADMIN_TLS_CLIENT_CA")
+        if not self._environ.get("GATEWAY_ADMIN_ADDRESS", "").strip():
+            if admin_tls is not None:
+                self._problem("GATEWAY_ADMIN_ADDRESS", "is not set, but GATEWAY_ADMIN_TLS_CERT is")
+            return callers, None
+        return callers, Address(*self._host_and_port("GATEWAY_ADMIN_ADDRESS", ""), admin_tls)
+
+    def _host_and_port(self, variable: str, default: str) -> tuple[str, int]:
+        address = self._environ.get(variable, default).strip()
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
         if not host or not port.isdecimal() or int(port) > 65_535:
-            self._problem("GATEWAY_ADDRESS", f"must be host:port, such as 127.0.0.1:8100; it is {address!r}")
+            self._problem(variable, f"must be host:port, such as 127.0.0.1:8100; it is {address!r}")
             return "", 0
         return host, int(port)
+
+    def _tls(self, prefix: str, *, client_ca: str = "") -> Tls | None:
+        """The certificate that `{prefix}_CERT` and `{prefix}_KEY` name, tried out: both must fit together."""
+        certificate, key, authority = (
+            self._environ.get(variable, "").strip() for variable in (f"{prefix}_CERT", f"{prefix}_KEY", client_ca)
+        )
+        if not (certificate or key or authority):
+            return None
+        if not (certificate and key):
+            self._problem(f"{prefix}_KEY" if certificate else f"{prefix}_CERT", "is not set; TLS needs both")
+            return None
+        tls = Tls(Path(certificate), Path(key), Path(authority) if authority else None)
+        try:
+            tls.context()
+        except OSError as error:
+            names = ", ".join(variable for variable in (f"{prefix}_CERT", f"{prefix}_KEY", client_ca) if variable)
+            self._problem(names, f"cannot be used: {error.strerror or 'no PEM files that belong together'}")
+            return None
+        return tls
 
     def _deploy_token(self) -> str:
         token = self._text("GATEWAY_DEPLOY_TOKEN", "the secret that opens the admin API to Studio")

@@ -55,6 +55,12 @@ class AdminApi:
             Route(f"{PREFIX}/{{segment}}/{{name}}", guard(self.put), methods=["PUT"]),
             Route(f"{PREFIX}/{{segment}}/{{name}}", guard(self.delete), methods=["DELETE"]),
             Route("/metrics", guard(self.metrics), methods=["GET"]),
+        ]
+
+    def probes(self) -> list[Route]:
+        """What is open, and mounted wherever somebody may ask for it."""
+        guard = self._gateway.guard
+        return [
             Route("/healthz", guard(self.health), methods=["GET"]),
             Route("/readyz", guard(self.readiness), methods=["GET"]),
         ]

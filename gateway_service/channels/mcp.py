@@ -50,6 +50,8 @@ class McpChannel:
         request = Request(scope, receive)
         try:
             caller, body = await caller_at_end(request, self._gateway.state, lambda: self._received(request))
+        except CallerLeft:
+            return
         except Exception as error:  # noqa: BLE001 (each becomes an answer)
             refusal = from_exception(error)
             self._gateway.metrics.refuse("caller", refusal.code)

@@ -29,6 +29,7 @@ from contract.routes import Route
 from contract.stops import Stop
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -61,6 +62,7 @@ class GatewayProcess:
         model_base_url: where its default model answers.
         organization_key: the private key whose envelopes it trusts.
         extra: further environment variables.
+        tls: what its clients trust and show, where it speaks TLS.
     """
 
     folder: Path
@@ -69,12 +71,21 @@ class GatewayProcess:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     port: int = field(default_factory=free_port)
     extra: dict[str, str] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
     _process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if 'GATEWAY_TLS_CERT' in self.extra else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def admin_address(self) -> str:
+        """Where it answers Studio."""
+        apart = self.extra.get("GATEWAY_ADMIN_ADDRESS")
+        if apart is None:
+            return self.address
+        return f"{'https' if 'GATEWAY_ADMIN_TLS_CERT' in self.extra else 'http'}://{apart}"
 
     @property
     def data_dir(self) -> Path:
@@ -125,7 +136,7 @@ class GatewayProcess:
             if self._process.poll() is not None:
                 break
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{self.address}/healthz", timeout=2).status_code == 200:
+                if httpx.get(f"{self.address}/healthz", timeout=2, verify=self.tls or True).status_code == 200:
                     return self
             time.sleep(0.02)
         self.kill()
@@ -174,7 +185,9 @@ class GatewayProcess:
     def caller(self, key: KeyText | None = None, **options: Any) -> httpx.Client:
         """A client with a gateway key, or with none."""
         headers = {} if key is None else {"Authorization": f"Bearer {key.text}"}
-        return httpx.Client(base_url=self.address, headers=headers, timeout=options.pop("timeout", 60), **options)
+        verify = self.tls or True
+        timeout = options.pop("timeout", 60)
+        return httpx.Client(base_url=self.address, headers=headers, timeout=timeout, verify=verify, **options)
 
     def ask(self, key: KeyText, message: str = "Hi", *, name: str = AGENT, **members: Any) -> httpx.Response:
         """Execute a registration that takes a message."""
@@ -195,7 +208,10 @@ class Studio:
     def __init__(self, gateway: GatewayProcess) -> None:
         self._gateway = gateway
         self.http = httpx.Client(
-            base_url=gateway.address, headers={"Authorization": f"Bearer {gateway.token}"}, timeout=60
+            base_url=gateway.admin_address,
+            headers={"Authorization": f"Bearer {gateway.token}"},
+            timeout=60,
+            verify=gateway.tls or True,
         )
         self.gateway_id: str = self.state()["gateway_id"]
 
