@@ -6,10 +6,10 @@ opens a network connection. Messages name the field and the rule, and never repe
 
 from __future__ import annotations
 
-import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from contract.bounded_schemas import TooManySteps, bounded_validator, check_pattern, errors_of
 from contract.canonical import canonical_json
 from contract.errors import ContractError
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Schema = dict[str, Any]
 
 SCHEMA_MAX_BYTES = 100_000
-PATTERN_MAX_LENGTH = 256
+_VALUES = ("const", "enum", "default", "examples")
+"""Keywords whose contents are values, and no schemas."""
+
 _LOCAL_REFERENCE = "#/$defs/"
 _FOREIGN_KEYWORDS = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$recursiveRef")
 
@@ -56,23 +58,30 @@ def check_schema(schema: Schema, path: str = "") -> Schema:
 
 
 def _check(schema: Schema, path: str) -> None:
-    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema import Draft202012Validator, FormatChecker, SchemaError
 
+    _check_names(schema, path)
     try:
-        Draft202012Validator.check_schema(schema)
+        # No formats: the one that matters is that of patterns, and these are RE2's here.
+        Draft202012Validator.check_schema(schema, format_checker=FormatChecker(formats=()))
     except SchemaError as error:
         raise ContractError(f"not a JSON Schema: {error.message[:300]}", path + _suffix(error.absolute_path)) from None
     _check_keywords(schema, schema, path)
+    text = canonical_json(schema)
+    if b'"unevaluatedProperties":' in text and b'"patternProperties":' in text:
+        # jsonschema looks at these patterns itself, with an engine that backtracks.
+        raise ContractError("unevaluatedProperties cannot be combined with patternProperties", path)
 
 
 def compile_schema(schema: Schema) -> Validator:
-    """A reusable validator for a schema that passed `check_schema`; it cannot fetch anything."""
-    from jsonschema import Draft202012Validator
+    """A reusable validator for a schema that passed `check_schema`; it cannot fetch anything, and ends soon."""
     from referencing import Registry
 
     # Without a registry of its own, jsonschema would fetch unknown references over the network.
     registry: Registry[Any] = Registry()
-    return Draft202012Validator(schema, registry=registry)
+    # jsonschema would go over to a validator of its own, which has no bounds, where a schema names its dialect.
+    plain = {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
+    return bounded_validator()(plain, registry=registry)
 
 
 def first_violation(validator: Validator, value: Any) -> Violation | None:
@@ -80,9 +89,11 @@ def first_violation(validator: Validator, value: Any) -> Violation | None:
     from jsonschema.exceptions import best_match
 
     try:
-        error = best_match(validator.iter_errors(value))
+        error = best_match(errors_of(validator, value))
     except RecursionError:
         return Violation("", "is nested too deeply to be checked")
+    except TooManySteps:
+        return Violation("", "is too large, or its schema too intricate, to be checked")
     if error is None:
         return None
     return _violation(error)
@@ -142,10 +153,33 @@ def _check_keywords(node: object, root: Schema, path: str) -> None:
         if isinstance(node.get(keyword), str):
             raise ContractError(f"{keyword} is not supported", path)
     _check_reference(node.get("$ref"), root, path)
-    _check_pattern(node.get("pattern"), path)
+    if isinstance(node.get("pattern"), str):
+        check_pattern(node["pattern"], path)
+    _check_pattern_properties(node.get("patternProperties"), f"{path}.patternProperties")
+    if node is not root and isinstance(node.get("$schema"), str):
+        raise ContractError("$schema is for the whole schema, and not for a part of it", path)
     for key, child in node.items():
-        if key not in ("const", "enum", "default", "examples"):
+        if key not in _VALUES:
             _check_keywords(child, root, f"{path}.{key}")
+
+
+def _check_names(node: object, path: str) -> None:
+    """Refuse lists of names that hold something else, before jsonschema compares each member with each other."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            _check_names(item, f"{path}[{index}]")
+        return
+    if not isinstance(node, dict):
+        return
+    dependent = node.get("dependentRequired")
+    lists = {"required": node.get("required"), "type": node.get("type")}
+    lists |= dependent if isinstance(dependent, dict) else {}
+    for keyword, names in lists.items():
+        if isinstance(names, list) and not all(isinstance(name, str) for name in names):
+            raise ContractError("must be a list of names", f"{path}.{keyword}")
+    for key, child in node.items():
+        if key not in _VALUES:
+            _check_names(child, f"{path}.{key}")
 
 
 def _check_reference(reference: object, root: Schema, path: str) -> None:
@@ -156,12 +190,7 @@ def _check_reference(reference: object, root: Schema, path: str) -> None:
         raise ContractError(f"$ref must point into the schema's own $defs, not at {reference[:80]!r}", path)
 
 
-def _check_pattern(pattern: object, path: str) -> None:
-    if not isinstance(pattern, str):
-        return
-    if len(pattern) > PATTERN_MAX_LENGTH:
-        raise ContractError(f"a pattern has at most {PATTERN_MAX_LENGTH} characters", path)
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ContractError(f"not a regular expression: {error}", path) from None
+def _check_pattern_properties(patterns: object, path: str) -> None:
+    if isinstance(patterns, dict):
+        for pattern in patterns:
+            check_pattern(pattern, path)
