@@ -67,6 +67,15 @@ try:
     ]
 except ValueError as error:
     raise ImproperlyConfigured(f"KAIZEN_ALLOWED_GATEWAY_NETWORKS: {error}") from error
+# What Studio shows to gateways that demand a client's certificate, and whom it trusts besides the public authorities.
+KAIZEN_GATEWAY_CLIENT_CERT = env.str("KAIZEN_GATEWAY_CLIENT_CERT", default="").strip()
+KAIZEN_GATEWAY_CLIENT_KEY = env.str("KAIZEN_GATEWAY_CLIENT_KEY", default="").strip()
+KAIZEN_GATEWAY_CA = env.str("KAIZEN_GATEWAY_CA", default="").strip()
+if bool(KAIZEN_GATEWAY_CLIENT_CERT) != bool(KAIZEN_GATEWAY_CLIENT_KEY):
+    raise ImproperlyConfigured("KAIZEN_GATEWAY_CLIENT_CERT and KAIZEN_GATEWAY_CLIENT_KEY go together; one is missing.")
+for _variable in ("KAIZEN_GATEWAY_CLIENT_CERT", "KAIZEN_GATEWAY_CLIENT_KEY", "KAIZEN_GATEWAY_CA"):
+    if globals()[_variable] and not Path(globals()[_variable]).is_file():
+        raise ImproperlyConfigured(f"{_variable} names no file: {globals()[_variable]}")
 
 # The Domain table is the list of hosts that exist (TenantMiddleware answers 404 for any other), so the static list
 # would only be a second, staler copy of it.

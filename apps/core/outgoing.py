@@ -274,9 +274,18 @@ class _GuardedAsyncBackend(httpcore.AsyncNetworkBackend):
         return await self._plain.connect_tcp(str(addresses[-1]), port, *args, **kwargs)
 
 
-def guarded_client(*, timeout: httpx.Timeout, limits: httpx.Limits, base_url: str = "") -> httpx.Client:
-    """An httpx client that connects to allowed addresses only."""
-    transport = httpx.HTTPTransport(verify=_tls(), trust_env=False, limits=limits)
+def guarded_client(
+    *, timeout: httpx.Timeout, limits: httpx.Limits, base_url: str = "", tls: ssl.SSLContext | None = None
+) -> httpx.Client:
+    """An httpx client that connects to allowed addresses only.
+
+    Args:
+        timeout: of each step of an exchange.
+        limits: of its connections.
+        base_url: what paths are relative to.
+        tls: whom it trusts and what it shows, instead of the authorities that everybody trusts and nothing.
+    """
+    transport = httpx.HTTPTransport(verify=tls or _tls(), trust_env=False, limits=limits)
     # httpx offers no way to hand its transport a network backend; the attribute is httpcore's constructor argument.
     transport._pool._network_backend = _GuardedBackend()  # noqa: SLF001
     return httpx.Client(

@@ -6,10 +6,13 @@ import errno
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import httpcore
 import httpx
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from pydantic import ValidationError
 
 from apps.core.database import let_go
@@ -28,6 +31,8 @@ from contract.admin_api import (
 from contract.errors import ErrorBody
 
 if TYPE_CHECKING:
+    import ssl
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from apps.gateways.kinds import Kind
@@ -182,7 +187,10 @@ def _network_problem(error: httpx.HTTPError) -> GatewayProblem:
     if isinstance(error, httpx.ConnectError):
         return _connect_problem(error)
     if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
-        return GatewayUnreachable("connection-lost", "the connection was closed before the answer")
+        # With TLS 1.3 a certificate that the other side does not accept looks like this, too.
+        shown = settings.KAIZEN_GATEWAY_CLIENT_CERT
+        hint = "" if shown else "; if it demands a client's certificate: Studio has none"
+        return GatewayUnreachable("connection-lost", f"the connection was closed before the answer{hint}")
     return GatewayMisbehaved("no-http", "what answers there does not speak HTTP as agreed")
 
 
@@ -240,6 +248,29 @@ def _error_of(content: bytes) -> tuple[str, str]:
     return detail.code.value, detail.message[:200]
 
 
+@cache
+def tls_towards_gateways() -> ssl.SSLContext:
+    """Studio's certificate, where it has one, and whom it trusts.
+
+    Only gateways see the certificate: it is no part of any other outgoing connection.
+
+    Raises:
+        ImproperlyConfigured: a file is not what its variable says.
+    """
+    context = httpx.create_ssl_context(trust_env=False)
+    try:
+        if settings.KAIZEN_GATEWAY_CA:
+            context.load_verify_locations(settings.KAIZEN_GATEWAY_CA)
+        if settings.KAIZEN_GATEWAY_CLIENT_CERT:
+            context.load_cert_chain(settings.KAIZEN_GATEWAY_CLIENT_CERT, settings.KAIZEN_GATEWAY_CLIENT_KEY)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            "KAIZEN_GATEWAY_CLIENT_CERT, KAIZEN_GATEWAY_CLIENT_KEY or KAIZEN_GATEWAY_CA is no PEM file, or certificate "
+            f"and key do not belong together: {error.strerror}"
+        ) from None
+    return context
+
+
 _pools: OrderedDict[str, httpx.Client] = OrderedDict()
 _pools_lock = threading.Lock()
 
@@ -251,6 +282,7 @@ def _pool(address: str) -> httpx.Client:
         if pool is None:
             pool = _pools[address] = guarded_client(
                 base_url=address,
+                tls=tls_towards_gateways(),
                 timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S, pool=CONNECT_S),
                 limits=httpx.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=30.0),
             )
