@@ -188,8 +188,8 @@ def _network_problem(error: httpx.HTTPError) -> GatewayProblem:
         return _connect_problem(error)
     if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
         # With TLS 1.3 a certificate that the other side does not accept looks like this, too.
-        shown = settings.KAIZEN_GATEWAY_CLIENT_CERT
-        hint = "" if shown else "; if it demands a client's certificate: Studio has none"
+        unshown = error.request.url.scheme == "https" and not settings.KAIZEN_GATEWAY_CLIENT_CERT
+        hint = "; if it demands a client's certificate: Studio has none" if unshown else ""
         return GatewayUnreachable("connection-lost", f"the connection was closed before the answer{hint}")
     return GatewayMisbehaved("no-http", "what answers there does not speak HTTP as agreed")
 
