@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from gateway_service.admin.api import AdminApi
 from gateway_service.channels.api import ApiChannel
@@ -69,5 +69,14 @@ async def _document(_: Request) -> Response:
     return JsonResponse(caller_document())
 
 
-async def _unrouted(_: Request, error: Exception) -> Response:
-    return error_response(from_exception(error))
+async def _unrouted(request: Request, error: Exception) -> Response:
+    response = error_response(from_exception(error))
+    if response.status_code == 405:
+        # RFC 9110, 15.5.6. Starlette would name the methods of one route, and several can share a path.
+        response.headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return response
+
+
+def _methods(request: Request) -> set[str]:
+    fitting = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return {method for route in fitting for method in route.methods}

@@ -24,10 +24,29 @@ from gateway_service import VERSION
 Json = dict[str, Any]
 
 _REF = "#/components/schemas/{model}"
-_ERROR = {
-    "description": "An error.",
-    "content": {"application/json": {"schema": {"$ref": _REF.format(model="ErrorBody")}}},
+_ERROR = {"application/json": {"schema": {"$ref": _REF.format(model="ErrorBody")}}}
+_ALWAYS = (400, 405, 408, 431, 503)
+"""Errors that any request can meet, whatever it asks for."""
+_MEANINGS = {
+    400: "The request is malformed.",
+    401: "The credential is missing or wrong.",
+    403: "The credential does not open this; or what is asked for is stopped, or signed by nobody who is trusted.",
+    404: "There is no such thing.",
+    405: "The method is not allowed here.",
+    408: "The request did not arrive in time.",
+    409: "Something else has this generation.",
+    413: "The body is too large.",
+    415: "The body is not sent as JSON.",
+    422: "A field does not fit; `path` names it.",
+    431: "The request's head is too large.",
+    502: "The model or a node failed.",
+    503: "The gateway is full, about to stop, or must run nothing; `Retry-After` says when to try again.",
+    504: "The release's time limit passed.",
 }
+_LOOKUP = (403, 404)
+_BODY = (413, 415, 422)
+_EXECUTING = (*_LOOKUP, *_BODY, 502, 504)
+_PLACING = (403, 404, 409, 413, 415, 422)
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _OPEN: list[Json] = []
 
@@ -54,6 +73,7 @@ def admin_document() -> Json:
                 ],
             )
         },
+        f"{PREFIX}/openapi.json": {"get": _operation("This document", answer={"type": "object"}, security=_OPEN)},
         "/metrics": {"get": _operation("Metrics for Prometheus", answer={"type": "string"}, media_type="text/plain")},
         "/healthz": {"get": _operation("Whether the process answers", answer={"type": "object"}, security=_OPEN)},
         "/readyz": {"get": _operation("Whether callers may be sent here", answer={"type": "object"}, security=_OPEN)},
@@ -73,6 +93,7 @@ def caller_document() -> Json:
         "Run a registration",
         answer=_EXECUTION,
         parameters=[_NAME],
+        errors=_EXECUTING,
         body={
             "type": "object",
             "additionalProperties": False,
@@ -91,20 +112,34 @@ def caller_document() -> Json:
             )
         },
         "/workflows/{name}": {
-            "get": _operation("One registration's interface", answer=_REGISTRATION, parameters=[_NAME]),
+            "get": _operation("One registration's interface", answer=_REGISTRATION, parameters=[_NAME], errors=_LOOKUP),
             "post": _operation(
                 "Run a registration, as the stock Nexus CLI does",
                 answer=_EXECUTION,
                 parameters=[_NAME],
-                body={"type": "object", "properties": {"parameters": {"type": "object"}}},
+                errors=_EXECUTING,
+                body={
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {"parameters": {"type": "object"}},
+                },
             ),
         },
         "/workflows/{name}/execute": {"post": execute},
         "/v1/models": {"get": _operation("What the key may call, as OpenAI models", answer={"type": "object"})},
+        "/v1/models/{name}": {
+            "get": _operation(
+                "One registration as an OpenAI model", {"type": "object"}, parameters=[_NAME], errors=_LOOKUP
+            )
+        },
+        "/openapi.json": {"get": _operation("This document", answer={"type": "object"}, security=_OPEN)},
+        "/healthz": {"get": _operation("Whether the process answers", answer={"type": "object"}, security=_OPEN)},
+        "/readyz": {"get": _operation("Whether callers may be sent here", answer={"type": "object"}, security=_OPEN)},
         "/v1/chat/completions": {
             "post": _operation(
                 "Chat with a registration, named as the model",
                 answer={"type": "object"},
+                errors=_EXECUTING,
                 body={
                     "type": "object",
                     "required": ["model", "messages"],
@@ -183,10 +218,13 @@ def _placement(kind: Kind) -> Json:
     generation = _query("generation", {"type": "integer", "minimum": 1}, "of the tombstone")
     acknowledgement = _ref(Acknowledgement)
     return {
-        "put": _operation(f"Place a payload of kind {kind.name}", acknowledgement, parameters=[_NAME], body=body),
+        "put": _operation(
+            f"Place a payload of kind {kind.name}", acknowledgement, parameters=[_NAME], body=body, errors=_PLACING
+        ),
         "delete": _operation(
             f"Delete a thing of kind {kind.name}",
             acknowledgement,
+            errors=(403, 404, 409),
             parameters=[_NAME, {**generation, "required": True}, signature],
         ),
     }
@@ -200,12 +238,14 @@ def _operation(
     body: Json | None = None,
     media_type: str = "application/json",
     security: list[Json] | None = None,
+    errors: tuple[int, ...] = (),
 ) -> Json:
+    statuses = {*_ALWAYS, *errors, *(() if security == _OPEN else (401,))}
     operation: Json = {
         "summary": summary,
         "responses": {
             "200": {"description": "Done.", "content": {media_type: {"schema": answer}}},
-            "default": _ERROR,
+            **{str(status): {"description": _MEANINGS[status], "content": _ERROR} for status in sorted(statuses)},
         },
     }
     if parameters:
