@@ -81,7 +81,7 @@ class ModelClient:
             raise ModelFailed("the model could not be reached in time") from None
         except aiohttp.ClientConnectorError:
             raise ModelFailed("the model could not be reached") from None
-        except (aiohttp.ClientError, ValueError):
+        except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ValueError, RecursionError):
             raise ModelFailed("the connection to the model broke, or its answer was malformed") from None
 
     def _open_session(self) -> aiohttp.ClientSession:
@@ -136,7 +136,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def _whole_answer(content: bytes) -> Answer:
     completion = json.loads(content)
     choice = _first_choice(completion)
-    text = choice.get("message", {}).get("content") if isinstance(choice, dict) else None
+    message = choice.get("message")
+    text = message.get("content") if isinstance(message, dict) else None
     if not isinstance(text, str):
         raise ModelFailed("the model's answer holds no text")
     return Answer(_well_formed(text), _usage(completion), str(choice.get("finish_reason") or "stop"))

@@ -28,6 +28,7 @@ class Reply:
         gate: waits for this event after the first piece (or before the answer, without streaming).
         cut: breaks the connection after this many pieces.
         raw: answered as the body, whatever it is.
+        headers: further headers of an answer that is no stream.
     """
 
     pieces: list[str] = field(default_factory=list)
@@ -36,6 +37,7 @@ class Reply:
     gate: threading.Event | None = None
     cut: int | None = None
     raw: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -55,6 +57,7 @@ class ModelServer:
     Attributes:
         requests: the bodies it received, oldest first.
         authorizations: the Authorization headers it received.
+        cookies: the Cookie headers it received.
         abandoned: set when a client left before the answer was complete.
         reply: decides about each request; assign another function at any time.
     """
@@ -62,6 +65,7 @@ class ModelServer:
     def __init__(self, port: int = 0) -> None:
         self.requests: list[Json] = []
         self.authorizations: list[str | None] = []
+        self.cookies: list[str | None] = []
         self.abandoned = threading.Event()
         self.reply: Callable[[Json], Reply] = echo
         self._server = _Server(port, self)
@@ -76,6 +80,7 @@ class ModelServer:
         """Begin a new test."""
         self.requests.clear()
         self.authorizations.clear()
+        self.cookies.clear()
         self.abandoned.clear()
         self.reply = echo
 
@@ -116,6 +121,7 @@ class _Endpoint(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         model.requests.append(body)
         model.authorizations.append(self.headers.get("Authorization"))
+        model.cookies.append(self.headers.get("Cookie"))
         reply = model.reply(body)
         try:
             self._answer(body, reply)
@@ -130,7 +136,7 @@ class _Endpoint(BaseHTTPRequestHandler):
         time.sleep(reply.delay_s)
         if reply.raw is not None or reply.status != 200:
             error = {"error": {"message": f"refused: {body['messages']}", "type": "server_error"}}
-            self._send(reply.status, json.dumps(error).encode() if reply.raw is None else reply.raw)
+            self._send(reply.status, json.dumps(error).encode() if reply.raw is None else reply.raw, reply.headers)
         elif body.get("stream"):
             self._stream(body, reply)
         else:
@@ -148,8 +154,10 @@ class _Endpoint(BaseHTTPRequestHandler):
                 continue
         self.connection.settimeout(None)
 
-    def _send(self, status: int, content: bytes) -> None:
+    def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
