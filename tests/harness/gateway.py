@@ -63,6 +63,7 @@ class GatewayProcess:
         organization_key: the private key whose envelopes it trusts.
         extra: further environment variables.
         tls: what its clients trust and show, where it speaks TLS.
+        working_folder: where it is started.
     """
 
     folder: Path
@@ -72,6 +73,7 @@ class GatewayProcess:
     port: int = field(default_factory=free_port)
     extra: dict[str, str] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
+    working_folder: Path = ROOT
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -113,6 +115,7 @@ class GatewayProcess:
         """What the process sees; nothing else of the test's environment reaches it."""
         return {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
             "GATEWAY_ADDRESS": f"127.0.0.1:{self.port}",
             "GATEWAY_DATA_DIR": str(self.data_dir),
             "GATEWAY_DEPLOY_TOKEN": self.token,
@@ -129,8 +132,9 @@ class GatewayProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(PYTHON), "-m", "gateway_service"], cwd=ROOT, env=self.environment(), stdout=log, stderr=log
-            )
+                [str(PYTHON), "-m", "gateway_service"],
+                cwd=self.working_folder, env=self.environment(), stdout=log, stderr=log,
+            )  # fmt: skip
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
