@@ -104,7 +104,7 @@ def bounded_validator() -> type[Validator]:
 
     keywords: dict[str, Keyword] = {**Draft202012Validator.VALIDATORS, **_OURS}
     counted: Mapping[str, Any] = {name: _counted(keyword) for name, keyword in keywords.items()}
-    validator: type[Validator] = extend(Draft202012Validator, validators=counted)
+    validator: type[Validator] = extend(Draft202012Validator, validators=counted)  # type: ignore[no-untyped-call, unused-ignore]
     return validator
 
 
