@@ -21,14 +21,15 @@ import httpcore
 import httpx
 from django.conf import settings
 
+import contract.addresses
 from apps.core.errors import Invalid
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+    from contract.addresses import IPAddress
+
 _LONGEST_ADDRESS = 300
 
 
@@ -145,33 +146,7 @@ def _resolve(host: str, port: int) -> list[IPAddress]:
 
 def why_forbidden(address: IPAddress) -> str:
     """What is wrong with an address, or "" if Studio may connect to it."""
-    embedded = _embedded(address)
-    if embedded is not None:
-        return why_forbidden(embedded)
-    if any(address.version == network.version and address in network for network in _allowed_networks()):
-        return ""
-    kinds: Iterable[tuple[bool, str]] = (
-        (address.is_unspecified, "the unspecified address"),
-        (address.is_loopback, "a loopback address"),
-        (address.is_link_local, "a link-local address"),
-        (address.is_multicast, "a multicast address"),
-        (address.is_private, "a private address"),
-        (not address.is_global, "a reserved address"),
-    )
-    return next((text for holds, text in kinds if holds), "")
-
-
-def _embedded(address: IPAddress) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for: mapped, 6to4 or NAT64."""
-    if not isinstance(address, ipaddress.IPv6Address):
-        return None
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address.ipv4_mapped or address.sixtofour
-
-
-def _allowed_networks() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    return list(settings.KAIZEN_ALLOWED_GATEWAY_NETWORKS)
+    return contract.addresses.why_forbidden(address, settings.KAIZEN_ALLOWED_GATEWAY_NETWORKS)
 
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
