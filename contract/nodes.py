@@ -11,9 +11,11 @@ from types import MappingProxyType
 from typing import Any
 
 from contract.names import FIELD_PATTERN, PROFILE_PATTERN
+from contract.tools import MAX_TOOLS
 
 KAIZEN_AGENT = "KaizenAgent"
 MAX_OUTPUT_TOKENS = 128_000
+DEFAULT_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class NodeType:
         open_inputs: whether further inputs of any name are accepted (an agent's template variables), as long as the
             name is no parameter's.
         outputs: the ports that connections and the interface may read.
+        later_parameters: parameters that came after the first releases. An older release may have an input of such a
+            name, and must stay what it is.
     """
 
     name: str
@@ -45,10 +49,11 @@ class NodeType:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     open_inputs: bool = False
+    later_parameters: frozenset[str] = frozenset()
 
     def accepts_input(self, name: str) -> bool:
         """Whether a binding or a connection may target this input. A parameter is never one."""
-        if name in self.parameters["properties"]:
+        if name in self.parameters["properties"] and name not in self.later_parameters:
             return False
         return self.open_inputs or any(port.name == name for port in self.inputs)
 
@@ -91,6 +96,31 @@ _AGENT_PARAMETERS: dict[str, Any] = {
             "type": "object",
             "description": "JSON Schema of the answer; the model is asked for JSON, which is parsed and checked.",
         },
+        "tools": {
+            "type": "array",
+            "maxItems": MAX_TOOLS,
+            "items": {"type": "object"},
+            "description": "What the model may call while it works on its answer: see contract/tools.py.",
+        },
+        "max_steps": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 50,
+            "default": DEFAULT_STEPS,
+            "description": "How often the model is asked at most; with the last one it must answer without tools.",
+        },
+        "max_total_tokens": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 10_000_000,
+            "description": "The most tokens of all steps together, those that go in and those that come out.",
+        },
+        "max_seconds": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 600,
+            "description": "How long the agent may take, tools included.",
+        },
     },
 }
 
@@ -104,6 +134,7 @@ CATALOGUE: MappingProxyType[str, NodeType] = MappingProxyType(
                 parameters=_AGENT_PARAMETERS,
                 inputs=(Port("message", "string", "What the caller says to the agent."),),
                 open_inputs=True,
+                later_parameters=frozenset({"tools", "max_steps", "max_total_tokens", "max_seconds"}),
                 outputs=(
                     Port("text", "string", "The model's answer."),
                     Port("answer", "object", "The answer as JSON, where the node has an answer_schema."),

@@ -13,6 +13,7 @@ from contract.errors import ContractError, NodeForbidden
 from contract.names import FIELD_PATTERN, NODE_ID_PATTERN, SLUG_MAX_LENGTH, SLUG_PATTERN
 from contract.nodes import CATALOGUE, MAX_OUTPUT_TOKENS, NodeType
 from contract.schemas import check_schema, compile_schema, first_violation
+from contract.tools import parse_tools
 
 MAX_NODES = 200
 MAX_CONNECTIONS = 1_000
@@ -141,8 +142,18 @@ def _check_nodes(workflow: Workflow) -> dict[str, NodeType]:
             raise ContractError(violation.reason, f"{path}.parameters.{violation.path}".rstrip("."))
         if "answer_schema" in node.parameters:
             check_schema(node.parameters["answer_schema"], f"{path}.parameters.answer_schema")
+        if "tools" in node.parameters:
+            _check_tools(node.parameters["tools"], f"{path}.parameters.tools")
         types[node.id] = node_type
     return types
+
+
+def _check_tools(tools: list[dict[str, Any]], path: str) -> None:
+    try:
+        parse_tools(tools)
+    except ContractError as error:
+        separator = "" if error.path.startswith("[") or not error.path else "."
+        raise ContractError(error.reason, path + separator + error.path) from None
 
 
 def _check_connections(workflow: Workflow, types: dict[str, NodeType]) -> None:
