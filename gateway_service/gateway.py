@@ -21,12 +21,16 @@ from gateway_service.identity import load_identity
 from gateway_service.kinds import Stops, gateway_kinds
 from gateway_service.live_state import LiveState, Snapshot
 from gateway_service.metrics import Metrics
-from gateway_service.models.openai_protocol import ModelClient
+from gateway_service.models.client import ModelClient
+from gateway_service.outgoing.client import OutgoingClient
 from gateway_service.runtime import NexusRuntime
 from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import ExecutionLog
 from gateway_service.store.placements import PlacementStore
 from gateway_service.store.session_memory import SessionMemory
+from gateway_service.tools.admission import check_tools
+from gateway_service.tools.registration_tool import Delegation
+from gateway_service.tools.toolbox import ToolAccess
 from gateway_service.trust import Trust
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from gateway_service.execution.engine import Result
     from gateway_service.registrations import Registration
     from gateway_service.settings import Settings
 
@@ -76,6 +81,7 @@ class Gateway:
         self._running = RunningExecutions()
         self.kinds = gateway_kinds(
             settings.profiles.keys(),
+            check_tools=lambda release: check_tools(release, settings.tool_rules, settings.tool_secrets),
             warm=self._runtime.warm if settings.warm else _stay_cold,
             retire=self._runtime.retire,
             running=self._running,
@@ -86,10 +92,11 @@ class Gateway:
 
     async def start(self) -> None:
         """Load the store and get ready to execute. Runs on the event loop that serves."""
-        self._models = ModelClient(self.settings.profiles)
+        self._models = ModelClient(self.settings.profiles, self.metrics)
         self.engine = Engine(
             runtime=self._runtime,
             models=self._models,
+            tools=self._tool_access(),
             memory=self._memory,
             log=self.log,
             metrics=self.metrics,
@@ -105,10 +112,23 @@ class Gateway:
         self._looking.cancel()
         await asyncio.wait({self._looking})
         await self._models.close()
+        await self._outgoing.close()
         await self._runtime.close()
         self.log.close()
         self._memory.close()
         self.store.close()
+
+    def _tool_access(self) -> ToolAccess:
+        self._outgoing = OutgoingClient(self.settings.tool_rules)
+        return ToolAccess(
+            client=self._outgoing,
+            secrets=self.settings.tool_secrets,
+            delegation=Delegation(self.unblocked_state, self._run_for_agent),
+            metrics=self.metrics,
+        )
+
+    async def _run_for_agent(self, invocation: Invocation) -> Result:
+        return await self.engine.run(invocation)
 
     def state(self) -> Snapshot:
         """What the gateway serves now, including what any process has stored until now."""

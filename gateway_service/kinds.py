@@ -90,21 +90,28 @@ class Workflows(GatewayKind[Registration, Registrations]):
     kind = WORKFLOW
 
     def __init__(
-        self, profiles: Collection[str], *, warm: Callable[[], None], retire: Callable[[Registration], None]
+        self,
+        profiles: Collection[str],
+        *,
+        check_tools: Callable[[Release], None],
+        warm: Callable[[], None],
+        retire: Callable[[Registration], None],
     ) -> None:
         super().__init__()
         self._profiles = profiles
+        self._check_tools = check_tools
         self._warm = warm
         self._retire = retire
 
     def admit(self, payload: dict[str, Any]) -> Document:
-        """A release whose model profiles this gateway has."""
+        """A release whose model profiles this gateway has, and whose tools its operator allows."""
         release = cast("Release", super().admit(payload))
         for index, node in enumerate(release.workflow.nodes):
             profile = node.parameters.get("model_profile", DEFAULT_PROFILE)
             if node.type == KAIZEN_AGENT and profile not in self._profiles:
                 path = f"workflow.nodes[{index}].parameters.model_profile"
                 raise ContractError(f"this gateway has no model profile {profile!r}", path)
+        self._check_tools(release)
         return release
 
     def bring_to_life(self, placement: Placement, document: Release) -> Registration:
@@ -162,6 +169,7 @@ class Stops(GatewayKind[Stop, Stopped]):
 def gateway_kinds(
     profiles: Collection[str],
     *,
+    check_tools: Callable[[Release], None],
     warm: Callable[[], None],
     retire: Callable[[Registration], None],
     running: RunningExecutions,
@@ -170,12 +178,13 @@ def gateway_kinds(
 
     Args:
         profiles: the names of its model profiles.
+        check_tools: refuses a release whose tools its operator does not allow.
         warm: begins to load what executions need.
         retire: lets go of a registration that was replaced.
         running: the executions that a stop cancels.
     """
     kinds: tuple[GatewayKind[Any, Any], ...] = (
-        Workflows(profiles, warm=warm, retire=retire),
+        Workflows(profiles, check_tools=check_tools, warm=warm, retire=retire),
         Routes(),
         CallerKeys(),
         Stops(running),

@@ -49,6 +49,18 @@ class Metrics:
             "kaizen_stopped_executions", "Executions that a stop refused or cancelled.", ["registration", "outcome"],
             registry=self._registry,
         )  # fmt: skip
+        self._model_calls = Counter(
+            "kaizen_model_calls", "Questions to models, each attempt on its own.", ["profile", "outcome"],
+            registry=self._registry,
+        )  # fmt: skip
+        self._fallbacks = Counter(
+            "kaizen_model_fallbacks", "Questions that went on to another profile.", ["from_profile", "to_profile"],
+            registry=self._registry,
+        )  # fmt: skip
+        self._tool_calls = Counter(
+            "kaizen_tool_calls", "Calls of agents' tools.", ["registration", "type", "outcome"],
+            registry=self._registry,
+        )  # fmt: skip
         self._stops = Gauge("kaizen_stops", "Stops in force.", registry=self._registry)
         self._in_flight = Gauge("kaizen_executions_in_flight", "Executions running now.", registry=self._registry)
         self._registrations = Gauge("kaizen_registrations", "Workflows that answer callers.", registry=self._registry)
@@ -71,6 +83,18 @@ class Metrics:
     def refuse(self, surface: str, code: str) -> None:
         """Count an error answer of the admin API (`admin`) or the callers' side (`caller`)."""
         self._refusals.labels(surface, code).inc()
+
+    def count_model_call(self, profile: str, outcome: str) -> None:
+        """Count one attempt at asking a model: `answered` or `failed`."""
+        self._model_calls.labels(profile, outcome).inc()
+
+    def fall_back(self, from_profile: str, to_profile: str) -> None:
+        """Count a question whose profile failed and that another one is asked."""
+        self._fallbacks.labels(from_profile, to_profile).inc()
+
+    def count_tool_call(self, registration: str, tool_type: str, outcome: str) -> None:
+        """Count a call of an agent's tool: `succeeded` or `failed`."""
+        self._tool_calls.labels(registration, tool_type, outcome).inc()
 
     def exposition(self, *, in_flight: int, registrations: int, stops: int, revision: int) -> bytes:
         """All metrics in Prometheus's text format."""

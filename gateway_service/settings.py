@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from contract.envelope import public_key_from_text
 from contract.errors import ContractError
 from contract.names import PROFILE_PATTERN
 from gateway_service.listeners import Address, Tls
+from gateway_service.outgoing.rules import HostPattern, OutgoingRules
+from gateway_service.outgoing.secrets import ToolSecret, read_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+_Value = TypeVar("_Value")
 
 DEFAULT_PROFILE = "default"
 DEPLOY_TOKEN_MIN_LENGTH = 16
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _STRUCTURED_OUTPUTS = ("json_schema", "json_object", "none")
-_PROFILE_MEMBERS = {"base_url", "model", "api_key", "api_key_env", "structured_output"}
+_PROFILE_TEXTS = {"base_url", "model", "api_key", "api_key_env", "structured_output"}
+_PROFILE_MEMBERS = _PROFILE_TEXTS | {"retries", "fallbacks"}
+_RETRIES_MAX = 5
 
 
 class SettingsError(Exception):
@@ -42,6 +49,8 @@ class ModelProfile:
     Attributes:
         base_url: of an OpenAI-compatible API, such as ``https://api.example.com/v1``.
         structured_output: how the endpoint is asked for JSON; `none` where it knows no `response_format`.
+        retries: how often a question is asked again, where that is safe.
+        fallbacks: names of the profiles that are asked, in this order, when this one fails.
     """
 
     name: str
@@ -49,6 +58,8 @@ class ModelProfile:
     model: str
     api_key: str = field(default="", repr=False)
     structured_output: str = "json_schema"
+    retries: int = 1
+    fallbacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,8 @@ class Settings:
         drain_s: seconds that running executions get to finish after SIGTERM.
         executions_kept: records of the execution log that are kept.
         warm: whether Nexus is loaded as soon as there is a workflow, and not only with its first execution.
+        tool_rules: where the tools of agents may reach.
+        tool_secrets: what they may send in headers, by name.
     """
 
     address: Address
@@ -83,6 +96,8 @@ class Settings:
     max_connections: int = 4_096
     request_read_s: int = 30
     reader_stall_s: int = 30
+    tool_rules: OutgoingRules = field(default_factory=OutgoingRules)
+    tool_secrets: Mapping[str, ToolSecret] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -116,6 +131,12 @@ class _Reader:
         max_connections = self._number("GATEWAY_MAX_CONNECTIONS", 4_096, 16, 1_000_000)
         request_read_s = self._number("GATEWAY_REQUEST_READ_S", 30, 1, 3_600)
         reader_stall_s = self._number("GATEWAY_READER_STALL_S", 30, 1, 3_600)
+        tool_rules = OutgoingRules(
+            hosts=self._each("GATEWAY_TOOL_HOSTS", HostPattern.parse),
+            networks=self._each("GATEWAY_TOOL_NETWORKS", ipaddress.ip_network),
+        )
+        secrets_path = self._environ.get("GATEWAY_TOOL_SECRETS", "").strip()
+        tool_secrets = read_secrets(secrets_path, self._environ, self._problem)
         if self._problems:
             raise SettingsError(self._problems)
         return Settings(
@@ -123,6 +144,7 @@ class _Reader:
             profiles=profiles, log_level=log_level, max_concurrent=max_concurrent, max_body_bytes=max_body_bytes,
             drain_s=drain_s, executions_kept=executions_kept, warm=warm,
             admin=admin, max_connections=max_connections, request_read_s=request_read_s, reader_stall_s=reader_stall_s,
+            tool_rules=tool_rules, tool_secrets=tool_secrets,
         )  # fmt: skip
 
     def _problem(self, variable: str, reason: str) -> None:
@@ -194,6 +216,15 @@ class _Reader:
             return default
         return int(text)
 
+    def _each(self, variable: str, parse: Callable[[str], _Value]) -> tuple[_Value, ...]:
+        """A list, separated by commas."""
+        texts = [text.strip() for text in self._environ.get(variable, "").split(",")]
+        try:
+            return tuple(parse(text) for text in texts if text)
+        except ValueError as error:
+            self._problem(variable, f"cannot be used: {error}")
+            return ()
+
     def _choice(self, variable: str, default: str, choices: tuple[str, ...]) -> str:
         value = (self._environ.get(variable, "").strip() or default).lower()
         if value not in choices:
@@ -215,6 +246,7 @@ class _Reader:
                 "GATEWAY_MODEL_BASE_URL",
                 "is not set; it is an OpenAI-compatible endpoint (or name profiles by GATEWAY_MODEL_PROFILES)",
             )
+        self._check_fallbacks(profiles)
         return profiles
 
     def _profiles_of_file(self) -> dict[str, ModelProfile]:
@@ -237,9 +269,13 @@ class _Reader:
         if not re.fullmatch(PROFILE_PATTERN, name):
             self._problem(where, "has a name that is not made of lower-case letters, digits and single hyphens")
             return None
-        if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-            self._problem(where, "must be a table of strings")
+        if not isinstance(table, dict):
+            self._problem(where, "must be a table")
             return None
+        for member in sorted(_PROFILE_TEXTS & table.keys()):
+            if not isinstance(table[member], str):
+                self._problem(f"{where}.{member}", "must be a string")
+                return None
         unknown = sorted(set(table) - _PROFILE_MEMBERS)
         if unknown:
             self._problem(where, f"has the unknown member {unknown[0]!r}; known: {', '.join(sorted(_PROFILE_MEMBERS))}")
@@ -252,7 +288,31 @@ class _Reader:
             self._problem(where, f"has a structured_output that is none of {', '.join(_STRUCTURED_OUTPUTS)}")
         api_key = self._api_key(where, table)
         base_url = table.get("base_url", "").rstrip("/")
-        return ModelProfile(name, base_url, table.get("model", ""), api_key, structured_output)
+        return ModelProfile(
+            name, base_url, table.get("model", ""), api_key, structured_output,
+            retries=self._retries(where, table), fallbacks=self._fallbacks(where, table),
+        )  # fmt: skip
+
+    def _retries(self, where: str, table: Mapping[str, Any]) -> int:
+        retries = table.get("retries", 1)
+        if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= _RETRIES_MAX:
+            self._problem(f"{where}.retries", f"must be a whole number from 0 to {_RETRIES_MAX}")
+            return 0
+        return retries
+
+    def _fallbacks(self, where: str, table: Mapping[str, Any]) -> tuple[str, ...]:
+        fallbacks = table.get("fallbacks", [])
+        if not isinstance(fallbacks, list) or not all(isinstance(name, str) for name in fallbacks):
+            self._problem(f"{where}.fallbacks", "must be a list of names of profiles")
+            return ()
+        return tuple(fallbacks)
+
+    def _check_fallbacks(self, profiles: Mapping[str, ModelProfile]) -> None:
+        for profile in profiles.values():
+            for name in profile.fallbacks:
+                if name not in profiles or name == profile.name:
+                    reason = "is the profile itself" if name == profile.name else "is no profile of this gateway"
+                    self._problem(f"profiles.{profile.name}.fallbacks", f"names {name!r}, which {reason}")
 
     def _api_key(self, where: str, table: Mapping[str, str]) -> str:
         variable = table.get("api_key_env", "")

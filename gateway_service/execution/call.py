@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
+    from contract.tools import Tool
     from gateway_service.models.messages import Answer, ChatRequest, Message, Usage
     from gateway_service.models.openai_protocol import Emit
+    from gateway_service.tools.toolbox import Toolbox
 
 CALL = "kaizen.call"
 """The one runtime input of every node. The dot keeps it apart from all inputs that a release can name."""
@@ -28,20 +31,24 @@ class Call:
         values: the bound inputs, by the node's input names; None where an optional input was left out.
         history: earlier messages of the conversation, oldest first.
         chat: asks a model.
+        open_tools: opens the tools of an agent for as long as it works.
         emit: receives the answer piece by piece, on the node whose text is being streamed.
         max_tokens: the release's bound on any one answer.
         exchange: set by the node: what the memory of the session shall keep.
         usage: set by the node: what it spent, also when it failed afterwards.
+        answered_by: set by the node: the model profile that answered last, which may be a fallback.
         task: the task the node runs in, so that it can be cancelled when a sibling failed.
     """
 
     values: Mapping[str, Any]
     chat: Callable[[ChatRequest, Emit | None], Awaitable[Answer]]
+    open_tools: Callable[[Sequence[Tool]], AbstractAsyncContextManager[Toolbox]]
     history: Sequence[Message] = ()
     emit: Emit | None = None
     max_tokens: int | None = None
     exchange: list[Message] = field(default_factory=list)
     usage: Usage | None = None
+    answered_by: str = ""
     task: asyncio.Task[Any] | None = None
 
     def __repr__(self) -> str:

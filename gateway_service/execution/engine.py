@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     from gateway_service.execution.running import RunningExecutions
     from gateway_service.metrics import Metrics
-    from gateway_service.models.openai_protocol import Emit, ModelClient
+    from gateway_service.models.client import ModelClient
+    from gateway_service.models.openai_protocol import Emit
     from gateway_service.registrations import Registration
     from gateway_service.runtime import NexusRuntime
     from gateway_service.store.execution_log import ExecutionLog
     from gateway_service.store.session_memory import SessionMemory
+    from gateway_service.tools.toolbox import ToolAccess
 
 _OVERLOADED_RETRY_S = 1
 _DRAINING_RETRY_S = 5
@@ -54,6 +56,7 @@ class Invocation:
         registration: the release or the canary that it goes to.
         history: earlier messages that the caller brought along (OpenAI channel).
         session_id: names a session of the caller's key, for agents with memory.
+        depth: how many agents stand between the caller and this execution: 0 unless it is the tool of one.
     """
 
     registration: Registration
@@ -62,6 +65,7 @@ class Invocation:
     channel: Channel
     session_id: str | None = None
     history: tuple[Message, ...] = ()
+    depth: int = 0
     execution_id: str = field(default_factory=lambda: f"exe_{uuid.uuid4().hex}")
 
 
@@ -94,6 +98,7 @@ class Engine:
         *,
         runtime: NexusRuntime,
         models: ModelClient,
+        tools: ToolAccess,
         memory: SessionMemory,
         log: ExecutionLog,
         metrics: Metrics,
@@ -106,6 +111,7 @@ class Engine:
         Args:
             runtime: executes workflows.
             models: asks models.
+            tools: opens the tools of agents.
             memory: what agents remember.
             log: receives a record of each execution.
             metrics: count them.
@@ -115,6 +121,7 @@ class Engine:
         """
         self._runtime = runtime
         self._models = models
+        self._tools = tools
         self._memory = memory
         self._log = log
         self._metrics = metrics
@@ -169,7 +176,7 @@ class Engine:
         self._check_inputs(invocation)
         self._check_capacity()
         execution = Execution(invocation.registration, self._models.chat, emit)
-        execution.calls = _calls(invocation, execution, streams=emit is not None)
+        execution.calls = _calls(invocation, execution, self._tools, streams=emit is not None)
         self._running.add(execution)
         return execution
 
@@ -253,7 +260,7 @@ class Engine:
         self._metrics.observe(finished, canary=invocation.registration.canary)
 
 
-def _calls(invocation: Invocation, execution: Execution, *, streams: bool) -> dict[str, Call]:
+def _calls(invocation: Invocation, execution: Execution, tools: ToolAccess, *, streams: bool) -> dict[str, Call]:
     """What the nodes are given, by node."""
     registration = invocation.registration
     calls = {}
@@ -262,6 +269,7 @@ def _calls(invocation: Invocation, execution: Execution, *, streams: bool) -> di
         calls[node.id] = Call(
             values=values,
             chat=execution.chat,
+            open_tools=lambda wanted: tools.open(wanted, invocation, execution),
             history=invocation.history if MESSAGE_INPUT in values else (),
             emit=execution.emit if streams and node.id == registration.streaming_node else None,
             max_tokens=registration.release.limits.max_tokens,

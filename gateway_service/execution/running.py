@@ -57,7 +57,7 @@ class Execution:
         Raises:
             StoppedError: a node that swallowed its cancellation asks once more.
         """
-        self._refuse_if_stopped()
+        self.refuse_if_stopped()
         return await self._chat(request, emit)
 
     async def emit(self, text: str) -> None:
@@ -66,7 +66,7 @@ class Execution:
         Raises:
             StoppedError: as in `chat`.
         """
-        self._refuse_if_stopped()
+        self.refuse_if_stopped()
         if self._emit is not None:
             await self._emit(text)
 
@@ -94,7 +94,12 @@ class Execution:
         if self._leftovers:
             await asyncio.wait(self._leftovers)
 
-    def _refuse_if_stopped(self) -> None:
+    def refuse_if_stopped(self) -> None:
+        """Look before anything that has an effect outside.
+
+        Raises:
+            StoppedError: as in `chat`.
+        """
         if self.stopped:
             raise StoppedError(self.registration.name)
 

@@ -7,11 +7,42 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class ToolDefinition:
+    """A tool as a model is told of it; `arguments` is the JSON Schema of an object."""
+
+    name: str
+    description: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A model's wish to use a tool.
+
+    Attributes:
+        call_id: the model's name for this call; the result refers to it.
+        arguments: JSON, as the model wrote it: it may be broken.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class Message:
-    """One message of a conversation; `role` is system, user or assistant."""
+    """One message of a conversation.
+
+    Attributes:
+        role: system, user, assistant or tool.
+        tool_calls: what an assistant wanted to use.
+        call_id: which of the calls a tool's message answers.
+    """
 
     role: str
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +67,8 @@ class ChatRequest:
     Attributes:
         profile: the name of the gateway's model profile.
         answer_schema: the JSON Schema the answer shall satisfy; None for plain text.
+        tools: what the model may call.
+        may_call: whether it may do so now; the tools are told anyway, since the conversation speaks of them.
     """
 
     profile: str
@@ -43,12 +76,21 @@ class ChatRequest:
     temperature: float | None = None
     max_tokens: int | None = None
     answer_schema: dict[str, Any] | None = None
+    tools: tuple[ToolDefinition, ...] = ()
+    may_call: bool = True
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said, whole."""
+    """What the model said, whole.
+
+    Attributes:
+        tool_calls: what it wants to use before it goes on.
+        profile: the gateway's model profile that answered, which a fallback may have made another than was asked.
+    """
 
     text: str
     usage: Usage
     finish_reason: str = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
+    profile: str = ""

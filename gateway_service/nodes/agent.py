@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from contract.canonical import strict_loads
-from contract.errors import ContractError, ErrorCode
+from contract.errors import ErrorCode
 from contract.names import FIELD_PATTERN
-from contract.schemas import compile_schema, first_violation
+from contract.nodes import DEFAULT_STEPS
+from contract.schemas import compile_schema
+from contract.tools import parse_tools
 from gateway_service.errors import GatewayError
-from gateway_service.models.messages import ChatRequest, Message
+from gateway_service.models.messages import Message, Usage
+from gateway_service.nodes.dialogue import Dialogue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jsonschema.protocols import Validator
 
+    from contract.tools import Tool
     from gateway_service.execution.call import Call
 
 MESSAGE_INPUT = "message"
 _VARIABLE = re.compile(r"\{\{\s*(" + FIELD_PATTERN.strip("^$") + r")\s*\}\}")
-_CODE_FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,24 @@ class AgentSettings:
     memory: bool = False
     answer_schema: dict[str, Any] | None = None
     answer_validator: Validator | None = None
+    tools: tuple[Tool, ...] = ()
+    max_steps: int = DEFAULT_STEPS
+    max_total_tokens: int | None = None
+    max_seconds: float | None = None
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> AgentSettings:
         """Read the parameters of a checked release."""
         schema = parameters.get("answer_schema")
-        return cls(**parameters, answer_validator=None if schema is None else compile_schema(schema))
+        prepared = {
+            "answer_validator": None if schema is None else compile_schema(schema),
+            "tools": parse_tools(parameters.get("tools", [])),
+        }
+        return cls(**{**parameters, **prepared})
 
 
 async def answer(settings: AgentSettings, call: Call, connected: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the model once, and return the node's outputs.
+    """Work with the model until it has answered, and return the node's outputs.
 
     Args:
         settings: the node's parameters.
@@ -54,15 +65,29 @@ async def answer(settings: AgentSettings, call: Call, connected: Mapping[str, An
         connected: values that flow in from other nodes, by input name.
 
     Raises:
-        GatewayError: the model failed, or its answer breaks the node's schema.
+        GatewayError: the model failed, a limit of the node was reached, or the answer breaks the node's schema.
     """
     values = {**call.values, **connected}
     question = Message("user", user_text(values))
-    reply = await call.chat(_request(settings, call, values, question), call.emit)
-    call.usage = reply.usage
-    parsed = None if settings.answer_validator is None else _parsed(settings.answer_validator, reply.text)
-    call.exchange = [question, Message("assistant", reply.text)]
-    return {"text": reply.text, "answer": parsed, "usage": reply.usage.to_json()}
+    limit = asyncio.timeout(settings.max_seconds)
+    try:
+        async with limit:
+            text, parsed = await _answered(settings, call, render(settings.instructions, values), question)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise GatewayError(ErrorCode.TIMED_OUT, f"the agent did not end within {settings.max_seconds:g} s") from None
+    call.exchange = [question, Message("assistant", text)]
+    return {"text": text, "answer": parsed, "usage": (call.usage or Usage()).to_json()}
+
+
+async def _answered(settings: AgentSettings, call: Call, instructions: str, question: Message) -> tuple[str, Any]:
+    if not settings.tools:
+        messages = [Message("system", instructions), *call.history, question]
+        return await Dialogue(settings, call, messages).answer()
+    async with call.open_tools(settings.tools) as toolbox:
+        system = Message("system", "\n\n".join([instructions, *toolbox.missing]))
+        return await Dialogue(settings, call, [system, *call.history, question], toolbox).answer()
 
 
 def render(instructions: str, values: Mapping[str, Any]) -> str:
@@ -86,32 +111,7 @@ def user_text(values: Mapping[str, Any]) -> str:
     return "\n".join(lines) or "(no input)"
 
 
-def _request(settings: AgentSettings, call: Call, values: Mapping[str, Any], question: Message) -> ChatRequest:
-    system = Message("system", render(settings.instructions, values))
-    bounds = [bound for bound in (settings.max_tokens, call.max_tokens) if bound is not None]
-    return ChatRequest(
-        profile=settings.model_profile,
-        messages=(system, *call.history, question),
-        temperature=settings.temperature,
-        max_tokens=min(bounds, default=None),
-        answer_schema=settings.answer_schema,
-    )
-
-
 def _text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _parsed(validator: Validator, text: str) -> Any:
-    fenced = _CODE_FENCE.match(text)
-    try:
-        value = strict_loads(fenced.group(1) if fenced else text)
-    except ContractError as error:
-        raise GatewayError(ErrorCode.INVALID_OUTPUT, f"the model's answer is {error.reason}") from None
-    violation = first_violation(validator, value)
-    if violation:
-        path = f"answer.{violation.path}".rstrip(".")
-        raise GatewayError(ErrorCode.INVALID_OUTPUT, f"the model's answer breaks its schema: {path} {violation.reason}")
-    return value

@@ -29,6 +29,7 @@ class Reply:
         cut: breaks the connection after this many pieces.
         raw: answered as the body, whatever it is.
         headers: further headers of an answer that is no stream.
+        calls: tools it wants to use, by name, with their arguments (JSON, or text that is none).
     """
 
     pieces: list[str] = field(default_factory=list)
@@ -38,6 +39,20 @@ class Reply:
     cut: int | None = None
     raw: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+
+    @property
+    def finish_reason(self) -> str:
+        """Why it ends."""
+        return "tool_calls" if self.calls else "stop"
+
+    def tool_calls(self) -> list[Json]:
+        """The calls, whole."""
+        texts = [each if isinstance(each, str) else json.dumps(each) for _, each in self.calls]
+        return [
+            {"id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": text}}
+            for index, ((name, _), text) in enumerate(zip(self.calls, texts, strict=True))
+        ]
 
     @property
     def text(self) -> str:
@@ -88,6 +103,11 @@ class ModelServer:
         """Answer everything with this text."""
         self.reply = lambda _: Reply(list(pieces), **behaviour)
 
+    def follows(self, *replies: Reply) -> None:
+        """Answer with these, one after another, and with the last one from then on."""
+        left = list(replies)
+        self.reply = lambda _: left.pop(0) if len(left) > 1 else left[0]
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -136,7 +156,8 @@ class _Endpoint(BaseHTTPRequestHandler):
         time.sleep(reply.delay_s)
         if reply.raw is not None or reply.status != 200:
             error = {"error": {"message": f"refused: {body['messages']}", "type": "server_error"}}
-            self._send(reply.status, json.dumps(error).encode() if reply.raw is None else reply.raw, reply.headers)
+            content = json.dumps(error).encode() if reply.raw is None else reply.raw
+            self._send(reply.status, content, reply.headers)
         elif body.get("stream"):
             self._stream(body, reply)
         else:
@@ -175,7 +196,9 @@ class _Endpoint(BaseHTTPRequestHandler):
             self._event(_chunk(body, {"content": piece}))
             if index == 0:
                 self._wait(reply)
-        self._event(_chunk(body, {}, "stop"))
+        for delta in _call_deltas(reply):
+            self._event(_chunk(body, {"tool_calls": [delta]}))
+        self._event(_chunk(body, {}, reply.finish_reason))
         if (body.get("stream_options") or {}).get("include_usage"):
             self._event({**_chunk(body, {}), "choices": [], "usage": _usage(body, reply)})
         self.wfile.write(b"data: [DONE]\n\n")
@@ -186,12 +209,14 @@ class _Endpoint(BaseHTTPRequestHandler):
 
 
 def _completion(body: Json, reply: Reply) -> Json:
-    message = {"role": "assistant", "content": reply.text}
+    message: Json = {"role": "assistant", "content": reply.text}
+    if reply.calls:
+        message |= {"content": reply.text or None, "tool_calls": reply.tool_calls()}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "model": body["model"],
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
         "usage": _usage(body, reply),
     }
 
@@ -199,6 +224,22 @@ def _completion(body: Json, reply: Reply) -> Json:
 def _chunk(body: Json, delta: Json, finish_reason: str | None = None) -> Json:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": body["model"], "choices": [choice]}
+
+
+def _call_deltas(reply: Reply) -> list[Json]:
+    """The calls in pieces, as a stream sends them: first id and name, then the arguments in two halves, interleaved."""
+    whole = reply.tool_calls()
+    texts = [call["function"]["arguments"] for call in whole]
+    heads = [
+        {**call, "index": index, "function": {**call["function"], "arguments": ""}} for index, call in enumerate(whole)
+    ]
+    halves = [
+        {"index": index, "function": {"arguments": half}}
+        for part in (0, 1)
+        for index, text in enumerate(texts)
+        for half in [text[: len(text) // 2] if part == 0 else text[len(text) // 2 :]]
+    ]
+    return heads + halves
 
 
 def _usage(body: Json, reply: Reply) -> Json:

@@ -24,8 +24,8 @@ from gateway_service.execution.running import Execution, RunningExecutions
 from gateway_service.identity import load_identity
 from gateway_service.kinds import GatewayKind, Stops, Workflows
 from gateway_service.live_state import LiveState
+from gateway_service.models.client import ModelClient
 from gateway_service.models.messages import Message
-from gateway_service.models.openai_protocol import ModelClient
 from gateway_service.registrations import Registration
 from gateway_service.runtime import NexusRuntime
 from gateway_service.stopped import StoppedError
@@ -168,7 +168,7 @@ async def test_a_stop_cancels_what_runs_whatever_becomes_of_the_changes_that_it_
 
 def test_a_release_under_two_names_is_parsed_once(tmp_path: Path) -> None:
     retired: list[Registration] = []
-    kind = Workflows({"default"}, warm=lambda: None, retire=retired.append)
+    kind = Workflows({"default"}, check_tools=lambda _: None, warm=lambda: None, retire=retired.append)
     folder = Folder(tmp_path, kind)
     release = agent_release()
     folder.push(WORKFLOW, canary_name(AGENT), release)
@@ -245,9 +245,10 @@ class Stubborn(NexusRuntime):
 async def test_what_a_stopped_node_answers_is_not_remembered(tmp_path: Path) -> None:
     running, memory, runtime = RunningExecutions(), SessionMemory(tmp_path), Stubborn()
     log = ExecutionLog(tmp_path, keep=10)
-    models = ModelClient({})
+    models = ModelClient({}, cast("Any", Unmeasured()))
     engine = Engine(
-        runtime=runtime, models=models, memory=memory, log=log, metrics=cast("Any", Unmeasured()), running=running,
+        runtime=runtime, models=models, tools=cast("Any", None), memory=memory, log=log,
+        metrics=cast("Any", Unmeasured()), running=running,
         check_may_run=lambda _: None, max_concurrent=1,
     )  # fmt: skip
     registration = Registration.placed(AGENT, "a-registration", agent_release(memory=True))

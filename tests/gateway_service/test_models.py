@@ -95,7 +95,26 @@ def test_an_answer_that_breaks_its_schema_is_502(
     answer = call()
     assert (answer.status_code, error_of(answer)["code"]) == (502, "invalid_output")
     (record,) = executions_of(studio, name, 1)
-    assert record["output_tokens"] > 0, "what a failed execution spent must be counted"
+    assert record["output_tokens"] == 2 * len(text.split()), "what a failed execution spent must be counted"
+    assert len(model.requests) == 2, "the model has one chance to mend its answer, and no more"
+
+
+@pytest.mark.parametrize("mode", ["sync", "stream"])
+def test_a_broken_answer_can_be_mended_once(
+    studio: Studio, name: str, call: Any, model: ModelServer, mode: str
+) -> None:
+    studio.place(name, agent_release(answer_schema=SCHEMA))
+    model.follows(Reply(['{"n": "three"}']), Reply(['{"n": ', "3}"]))
+    answer = call(mode=mode)
+    assert answer.status_code == 200, answer.text
+    broken, wish = model.requests[1]["messages"][-2:]
+    assert broken == {"role": "assistant", "content": '{"n": "three"}'}
+    assert wish["role"] == "user"
+    assert "answer.n must be of type integer" in wish["content"]
+    events = read_events(answer) if mode == "stream" else []
+    body = events[-1][1] if events else answer.json()
+    assert body["outputs"] == {"text": '{"n": 3}', "answer": {"n": 3}}
+    assert [content["text"] for event, content in events if event == "token"] == (['{"n": 3}'] if events else [])
 
 
 @pytest.mark.parametrize("stream", [False, True])

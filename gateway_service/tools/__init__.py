@@ -1,0 +1,1 @@
+"""The tools of agents: HTTP requests, MCP servers, and other registrations of this gateway."""
