@@ -11,6 +11,7 @@ from starlette.routing import Match, Route
 
 from gateway_service.admin.api import AdminApi
 from gateway_service.channels.api import ApiChannel
+from gateway_service.channels.mcp import METHODS as MCP_METHODS
 from gateway_service.channels.mcp import PATH as MCP_PATH
 from gateway_service.channels.mcp import McpChannel
 from gateway_service.channels.openai import OpenAiChannel
@@ -40,7 +41,7 @@ class Surfaces:
         admin = AdminApi(gateway)
         channels = [
             Route("/openapi.json", gateway.guard(_document), methods=["GET"]),
-            Route(MCP_PATH, self._mcp, methods=["POST"]),
+            Route(MCP_PATH, self._mcp, methods=MCP_METHODS),
             *ApiChannel(gateway).routes(),
             *OpenAiChannel(gateway).routes(),
             *admin.probes(),

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 _KEEP_ALIVE_S = 10.0
 _BUFFERED_PIECES = 64
-_HEADERS = [
+EVENT_STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     # nginx would otherwise hold the tokens back.
     (b"x-accel-buffering", b"no"),
 ]
+KEEP_ALIVE = b": keep-alive\n\n"
+"""A comment, sent when nothing happened for so long that a proxy might hang up."""
 
 
 class StreamFormat(Protocol):
@@ -92,10 +94,10 @@ class EventStream(Response):
             self._refused(event)
             await error_response(event)(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM_HEADERS})
         await _chunk(send, self._form.opening())
         while event is None or isinstance(event, str):
-            await _chunk(send, b": keep-alive\n\n" if event is None else self._form.piece(event))
+            await _chunk(send, KEEP_ALIVE if event is None else self._form.piece(event))
             event = await self._next()
         if isinstance(event, GatewayError):
             self._refused(event)
@@ -114,9 +116,9 @@ class EventStream(Response):
             return None
 
 
-def sse(content: Any, event: str = "") -> bytes:
+def sse(content: Any, event: str = "", event_id: str = "") -> bytes:
     """One server-sent event with JSON as its content."""
-    name = f"event: {event}\n" if event else ""
+    name = (f"event: {event}\n" if event else "") + (f"id: {event_id}\n" if event_id else "")
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return f"{name}data: {text}\n\n".encode()
 

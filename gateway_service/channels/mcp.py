@@ -9,47 +9,56 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
+from starlette.responses import Response
 
-from contract.admin_api import Channel
-from gateway_service import VERSION
-from gateway_service.auth import Caller, caller_at_end
-from gateway_service.execution.engine import Invocation
+from contract.canonical import strict_loads
+from contract.errors import ContractError, ErrorCode
+from gateway_service.auth import authenticate_caller, caller_at_end
+from gateway_service.channels.mcp_announcements import SESSION_HEADER, Announcements
+from gateway_service.channels.mcp_server import CALLER, mcp_server
+from gateway_service.errors import GatewayError
 from gateway_service.http import CallerLeft, error_response, from_exception, read_body, unless_gone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from starlette.types import Message, Receive, Scope, Send
 
-    from gateway_service.errors import GatewayError
     from gateway_service.gateway import Gateway
-    from gateway_service.registrations import Registration
+
+    Answer = Callable[[Send], Coroutine[Any, Any, None]]
 
 PATH = "/mcp"
-_CALLER = "kaizen.caller"
+METHODS = ["GET", "POST", "DELETE"]
+
+_EVENT_STREAM = "text/event-stream"
 
 
 class McpChannel:
     """An ASGI application for ``/mcp``. `close` ends it.
 
-    POST only: without sessions there is nothing a GET stream could carry, and nothing for a DELETE to end.
+    POST does everything. GET announces changes. DELETE ends a session, of which nothing is kept here.
     """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._sessions: Any = None
+        self._announcements = Announcements(gateway)
+        self._plain: Any = None
+        self._telling: Any = None
         self._serving: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
         self._closing = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Authenticate, then let the SDK answer; its work ends when the caller leaves."""
-        request = Request(scope, receive)
+        """Answer a request as long as the caller waits for it, or say why not."""
         try:
-            caller, body = await caller_at_end(request, self._gateway.state, lambda: self._received(request))
+            answer = await self._admitted(Request(scope, receive))
         except CallerLeft:
             return
         except Exception as error:  # noqa: BLE001 (each becomes an answer)
@@ -57,11 +66,34 @@ class McpChannel:
             self._gateway.metrics.refuse("caller", refusal.code)
             await error_response(refusal)(scope, receive, send)
             return
-        scope[_CALLER] = caller
-        try:
-            await unless_gone(self._sessions.handle_request(scope, _replay(body), send), receive)
-        except CallerLeft:
-            return
+        with suppress(CallerLeft):
+            await unless_gone(answer(send), receive)
+
+    async def _admitted(self, request: Request) -> Answer:
+        match request.method:
+            case "POST":
+                return await self._posted(request)
+            case "GET" if _EVENT_STREAM in request.headers.get("accept", ""):
+                return self._announcements.stream(request)
+            case "DELETE":
+                authenticate_caller(request, self._gateway.state())
+                return partial(Response(status_code=204), request.scope, request.receive)
+            case _:
+                raise GatewayError(ErrorCode.METHOD_NOT_ALLOWED, f"GET opens a stream; say 'Accept: {_EVENT_STREAM}'")
+
+    async def _posted(self, request: Request) -> Answer:
+        caller, body = await caller_at_end(request, self._gateway.state, lambda: self._received(request))
+        request.scope[CALLER] = caller
+        message = _peeked(body)
+        accepts_events = _EVENT_STREAM in request.headers.get("accept", "")
+        sessions = self._telling if accepts_events and _wants_progress(message) else self._plain
+
+        async def answer(send: Send) -> None:
+            begins = message.get("method") == "initialize"
+            sending = _with_session(send, self._announcements.new_session_id(caller)) if begins else send
+            await sessions.handle_request(request.scope, _replay(body), sending)
+
+        return answer
 
     async def _received(self, request: Request) -> bytes:
         # Loading the SDK takes longer than most bodies, and whatever takes long comes before the last look at the key.
@@ -85,90 +117,60 @@ class McpChannel:
             self._serving.result()
 
     async def _serve(self) -> None:
-        """Own the SDK's task group from its beginning to its end, which must happen in one task."""
-        self._sessions = await asyncio.to_thread(_sessions, self._gateway)
+        """Own the SDK's task groups from their beginning to their end, which must happen in one task."""
+        self._plain, self._telling = await asyncio.to_thread(_sessions, self._gateway)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._sessions.run())
+            await stack.enter_async_context(self._plain.run())
+            await stack.enter_async_context(self._telling.run())
             self._started.set()
             await self._closing.wait()
 
 
-def _sessions(gateway: Gateway) -> Any:
-    """The SDK's session handling around a server with our tools."""
-    lowlevel = importlib.import_module("mcp.server.lowlevel")
-    streamable_http = importlib.import_module("mcp.server.streamable_http_manager")
-    types = importlib.import_module("mcp.types")
-    tools = _Tools(gateway, lowlevel.Server("kaizen-gateway", version=VERSION), types)
-    return streamable_http.StreamableHTTPSessionManager(
-        tools.server, stateless=True, json_response=True, max_request_body_size=gateway.settings.max_body_bytes
+def _sessions(gateway: Gateway) -> tuple[Any, Any]:
+    """The SDK's session handling around our server, twice: answering with JSON, and with a stream of events."""
+    server = mcp_server(
+        gateway,
+        importlib.import_module("mcp.server.lowlevel"),
+        importlib.import_module("mcp.types"),
+        importlib.import_module("mcp.shared.exceptions"),
     )
+    # The SDK's streams would break off when the process is told to stop; a running execution has its time to drain.
+    importlib.import_module("sse_starlette.sse").AppStatus.disable_automatic_graceful_drain()
+    handling = partial(
+        importlib.import_module("mcp.server.streamable_http_manager").StreamableHTTPSessionManager,
+        server,
+        stateless=True,
+        max_request_body_size=gateway.settings.max_body_bytes,
+    )
+    return handling(json_response=True), handling(json_response=False)
 
 
-class _Tools:
-    """Registrations as MCP tools."""
-
-    def __init__(self, gateway: Gateway, server: Any, types: Any) -> None:
-        self._gateway = gateway
-        self._types = types
-        self.server = server
-        # Not through the SDK's decorators: they keep the tools of the first call, and ours change at run time.
-        server.request_handlers[types.ListToolsRequest] = self.list
-        server.request_handlers[types.CallToolRequest] = self.call
-
-    async def list(self, _: Any) -> Any:
-        """The tools in the key's scope."""
-        registrations = self._caller().registrations.values()
-        result = self._types.ListToolsResult(tools=[self._tool(registration) for registration in registrations])
-        return self._types.ServerResult(result)
-
-    async def call(self, request: Any) -> Any:
-        """Run a tool; what goes wrong is the tool's result, which the calling model can read."""
-        try:
-            caller = self._caller()
-            registration = caller.routed(caller.registration(request.params.name))
-            inputs = request.params.arguments or {}
-            invocation = Invocation(registration, inputs, caller.key_id, Channel.MCP)
-            result = await self._gateway.engine.run(invocation)
-        except Exception as error:  # noqa: BLE001 (each becomes the tool's result)
-            return self._failure(from_exception(error))
-        first = next(iter(result.outputs.values()))
-        text = first if isinstance(first, str) else json.dumps(first, ensure_ascii=False)
-        return self._types.ServerResult(
-            self._types.CallToolResult(
-                content=[self._types.TextContent(type="text", text=text)],
-                structuredContent=result.outputs,
-                _meta={"execution_id": result.execution_id, "usage": result.usage.to_json()},
-            )
-        )
-
-    def _caller(self) -> Caller:
-        caller: Caller = self.server.request_context.request.scope[_CALLER]
-        return caller
-
-    def _tool(self, registration: Registration) -> Any:
-        description = registration.describe()
-        return self._types.Tool(
-            name=registration.name,
-            title=description["title"],
-            description=description["description"] or None,
-            inputSchema=registration.input_schema,
-            outputSchema=_object_schema(description.get("output_schema")),
-        )
-
-    def _failure(self, error: GatewayError) -> Any:
-        self._gateway.metrics.refuse("caller", error.code)
-        detail = error.body()["error"]
-        text = f"{error.code}: {error.message}"
-        return self._types.ServerResult(
-            self._types.CallToolResult(
-                content=[self._types.TextContent(type="text", text=text)], isError=True, _meta={"error": detail}
-            )
-        )
+def _peeked(body: bytes) -> dict[str, Any]:
+    """The message, if it is one of those that are answered in a way of their own; most are read by the SDK alone."""
+    if b'"initialize"' not in body and b'"progressToken"' not in body:
+        return {}
+    try:
+        message = strict_loads(body)
+    except ContractError:
+        return {}
+    return message if isinstance(message, dict) else {}
 
 
-def _object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
-    """MCP takes output schemas of objects only."""
-    return schema if schema is not None and schema.get("type") == "object" else None
+def _wants_progress(message: dict[str, Any]) -> bool:
+    params = message.get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return message.get("method") == "tools/call" and isinstance(meta, dict) and "progressToken" in meta
+
+
+def _with_session(send: Send, session_id: str) -> Send:
+    """Give the client a session's id with a good answer. Only clients that have one listen for announcements."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 200:
+            MutableHeaders(scope=message)[SESSION_HEADER] = session_id
+        await send(message)
+
+    return sending
 
 
 def _replay(body: bytes) -> Receive:
