@@ -106,6 +106,8 @@ STUDIO = Environment("studio", "requirements.txt")
 STUDIO_WITH_TOOLS = Environment("studio", "requirements-dev.txt")
 GATEWAY = Environment("gateway", "gateway_service/requirements.txt")
 MODEL = Environment("model", "launcher/model-requirements.txt")
+MCP_CLIENT_2 = Environment("mcp-client-2", "tests/gateway_service/mcp_client_2_requirements.txt")
+"""What callers bring who are ahead of the gateway. No environment holds two major versions of one package."""
 
 
 def install(

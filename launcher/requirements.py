@@ -13,6 +13,7 @@ _SOURCES = (
     ("requirements-dev.in", ()),
     ("gateway_service/requirements.in", ()),
     ("launcher/model-requirements.in", ("--no-deps",)),
+    ("tests/gateway_service/mcp_client_2_requirements.in", ()),
 )
 # The oldest Python that is supported, so that what only it needs is in the list, with a marker.
 _PYTHON = "3.11"

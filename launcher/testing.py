@@ -24,7 +24,7 @@ def run(arguments: Sequence[str], *, progress: Progress, children: Children) -> 
 
     Everything is run by several workers, each with services of its own; a selection by one process.
     """
-    needed = (environments.STUDIO_WITH_TOOLS, environments.GATEWAY, environments.MODEL)
+    needed = (environments.STUDIO_WITH_TOOLS, environments.GATEWAY, environments.MODEL, environments.MCP_CLIENT_2)
     environments.install(needed, children=children, progress=progress)
     _provide_browser(children, progress)
     workers = 1 if arguments or services.any_given(os.environ) else min(os.cpu_count() or 1, _MOST_WORKERS)

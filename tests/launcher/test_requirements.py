@@ -46,7 +46,12 @@ def test_studio_imports_nothing_that_make_up_does_not_install() -> None:
 
 
 def test_every_requirement_is_pinned_and_hashed_and_names_no_host() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt", "gateway_service/requirements.txt"):
+    for name in (
+        "requirements.txt",
+        "requirements-dev.txt",
+        "gateway_service/requirements.txt",
+        "tests/gateway_service/mcp_client_2_requirements.txt",
+    ):
         text = (CHECKOUT / name).read_text()
         blocks = re.split(r"\n(?=\S)", text.strip())
 
