@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from gateway_service.registrations import Registration
+from typing import Any
 
 _BY_TYPE: dict[str, Any] = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}, "null": None}
 
 
-def markdown_of(registration: Registration) -> str:
-    """The documentation of a registration. It says what `describe` says: no instructions, no profile."""
-    told = registration.describe()
+def markdown_of(told: dict[str, Any]) -> str:
+    """The documentation of a registration, of what `Registration.describe` tells: no instructions, no profile."""
     example = json.dumps({"inputs": _example(told["inputs"])}, ensure_ascii=False, indent=2)
     sections = [
         f"# {_line(told['title'])}",
         told["description"],
-        f"Registration `{registration.name}`: {told['kind']}, version {told['version']}, release `{told['release']}`.",
+        f"Registration `{told['name']}`: {told['kind']}, version {told['version']}, release `{told['release']}`.",
         _traits(told),
         "## Inputs",
         _table(told["inputs"]) or "It takes no inputs.",
         "## Outputs",
         _outputs(told),
         "## Example",
-        f"`POST /workflows/{registration.name}/execute`",
+        f"`POST /workflows/{told['name']}/execute`",
         f"```json\n{example}\n```",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"

@@ -191,7 +191,7 @@ class _Resources:
         uri = str(request.params.uri)
         registration = self._registration(uri)
         contents = self._types.TextResourceContents(
-            uri=request.params.uri, mimeType=_MARKDOWN, text=markdown_of(registration)
+            uri=request.params.uri, mimeType=_MARKDOWN, text=markdown_of(registration.describe())
         )
         return self._types.ServerResult(self._types.ReadResourceResult(contents=[contents]))
 

@@ -94,7 +94,7 @@ def test_every_channel_refuses_what_is_stopped(
     with pytest.raises(openai.PermissionDeniedError, match="is stopped"):
         asking.chat.completions.create(model=name, messages=[{"role": "user", "content": "Hi"}], stream=True)
     ran = run("gateway_service.cli", "--url", gateway.address, "run", name, "--param", "message=Hi", key=key)
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.returncode, ran.stdout) == (4, "")
     assert "is stopped" in ran.stderr
     listed = run("gateway_service.cli", "--url", gateway.address, "list", key=key)
     assert [line.endswith("stopped") for line in listed.stdout.splitlines() if line.startswith(name)] == [True]
