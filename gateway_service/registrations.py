@@ -65,6 +65,13 @@ class Registration:
         nodes = self.release.workflow.nodes
         return [node.id for node in nodes if node.type == KAIZEN_AGENT and node.parameters.get("memory")]
 
+    @property
+    def answer_schema(self) -> dict[str, Any] | None:
+        """The form that the node whose text is the first output answers in; None if that is plain text."""
+        nodes = self.release.workflow.nodes
+        answering = next((node for node in nodes if node.id == self.streaming_node), None)
+        return None if answering is None else answering.parameters.get("answer_schema")
+
     def bound_values(self, node: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """The caller's values for one node: its declared bindings, and nothing else."""
         bindings = self.release.interface.bindings

@@ -33,10 +33,11 @@ class Call:
         chat: asks a model.
         open_tools: opens the tools of an agent for as long as it works.
         emit: receives the answer piece by piece, on the node whose text is being streamed.
-        max_tokens: the release's bound on any one answer.
+        max_tokens: the bound on any one answer: the release's, and on the node that answers the caller also theirs.
         exchange: set by the node: what the memory of the session shall keep.
         usage: set by the node: what it spent, also when it failed afterwards.
         answered_by: set by the node: the model profile that answered last, which may be a fallback.
+        finish_reason: set by the node: why the model ended, as it says itself.
         task: the task the node runs in, so that it can be cancelled when a sibling failed.
     """
 
@@ -49,6 +50,7 @@ class Call:
     exchange: list[Message] = field(default_factory=list)
     usage: Usage | None = None
     answered_by: str = ""
+    finish_reason: str = "stop"
     task: asyncio.Task[Any] | None = None
 
     def __repr__(self) -> str:

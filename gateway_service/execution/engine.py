@@ -57,6 +57,7 @@ class Invocation:
         history: earlier messages that the caller brought along (OpenAI channel).
         session_id: names a session of the caller's key, for agents with memory.
         depth: how many agents stand between the caller and this execution: 0 unless it is the tool of one.
+        max_tokens: a bound of the caller's own on the answer; it can lower the release's, and never raise it.
     """
 
     registration: Registration
@@ -66,18 +67,24 @@ class Invocation:
     session_id: str | None = None
     history: tuple[Message, ...] = ()
     depth: int = 0
+    max_tokens: int | None = None
     execution_id: str = field(default_factory=lambda: f"exe_{uuid.uuid4().hex}")
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished execution, as callers see it."""
+    """A finished execution, as callers see it.
+
+    Attributes:
+        finish_reason: why the model that answered has ended, in the words of the OpenAI protocol.
+    """
 
     execution_id: str
     registration: str
     release: str
     outputs: dict[str, Any]
     usage: Usage
+    finish_reason: str = "stop"
 
     def to_json(self) -> dict[str, Any]:
         """The answer's body."""
@@ -229,7 +236,9 @@ class Engine:
             raise StoppedError(registration.name)
         await self._remember(invocation, calls)
         usage = _usage(calls)
-        return Result(invocation.execution_id, registration.name, registration.release.digest, outputs, usage)
+        answering = calls.get(registration.streaming_node or "")
+        reason = answering.finish_reason if answering else "stop"
+        return Result(invocation.execution_id, registration.name, registration.release.digest, outputs, usage, reason)
 
     async def _recall(self, invocation: Invocation, calls: dict[str, Call]) -> None:
         for node, conversation in _conversations(invocation):
@@ -266,15 +275,20 @@ def _calls(invocation: Invocation, execution: Execution, tools: ToolAccess, *, s
     calls = {}
     for node in registration.release.workflow.nodes:
         values = registration.bound_values(node.id, invocation.inputs)
+        answers = node.id == registration.streaming_node
         calls[node.id] = Call(
             values=values,
             chat=execution.chat,
             open_tools=lambda wanted: tools.open(wanted, invocation, execution),
             history=invocation.history if MESSAGE_INPUT in values else (),
-            emit=execution.emit if streams and node.id == registration.streaming_node else None,
-            max_tokens=registration.release.limits.max_tokens,
+            emit=execution.emit if streams and answers else None,
+            max_tokens=_least(registration.release.limits.max_tokens, invocation.max_tokens if answers else None),
         )
     return calls
+
+
+def _least(*bounds: int | None) -> int | None:
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def _conversations(invocation: Invocation) -> list[tuple[str, Conversation]]:

@@ -93,7 +93,7 @@ class Dialogue:
         reply = await self._call.chat(self._request(may_call=may_call), self._emit if streams else None)
         self._spent += reply.usage
         self._call.usage = self._spent
-        self._call.answered_by = reply.profile
+        self._call.answered_by, self._call.finish_reason = reply.profile, reply.finish_reason
         if reply.text:
             self._said.append(reply.text)
         self._messages.append(Message("assistant", reply.text, reply.tool_calls))

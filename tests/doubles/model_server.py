@@ -30,6 +30,7 @@ class Reply:
         raw: answered as the body, whatever it is.
         headers: further headers of an answer that is no stream.
         calls: tools it wants to use, by name, with their arguments (JSON, or text that is none).
+        ends: why it ends, where it calls no tools.
     """
 
     pieces: list[str] = field(default_factory=list)
@@ -40,11 +41,12 @@ class Reply:
     raw: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     calls: list[tuple[str, Any]] = field(default_factory=list)
+    ends: str = "stop"
 
     @property
     def finish_reason(self) -> str:
         """Why it ends."""
-        return "tool_calls" if self.calls else "stop"
+        return "tool_calls" if self.calls else self.ends
 
     def tool_calls(self) -> list[Json]:
         """The calls, whole."""

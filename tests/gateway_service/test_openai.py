@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
 import openai
 import pytest
+from pydantic import BaseModel, Field
 
 from contract.caller_keys import KeyText
+from contract.release import Limits
 from tests.doubles.model_server import ModelServer
 from tests.harness.gateway import (
     GatewayProcess,
@@ -18,6 +21,7 @@ from tests.harness.gateway import (
     executions_of,
 )
 
+HELLO: Any = [{"role": "user", "content": "Hi"}]
 PIECES = ("Good ", "day, ", "dear ", "friend.")
 
 
@@ -129,8 +133,25 @@ def test_errors_are_the_clients_own(
         ({"messages": ["x"]}, "messages[0].role"),
         ({"model": 7}, "model"),
         ({"n": 2}, "n"),
+        ({"n": "1"}, "n"),
         ({"tools": [{"type": "function"}]}, "tools"),
+        ({"functions": [{"name": "x"}]}, "functions"),
+        ({"stop": ["."]}, "stop"),
+        ({"logprobs": True}, "logprobs"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias"),
+        ({"store": True}, "store"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream": True, "stream_options": []}, "stream_options"),
+        ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"max_completion_tokens": "9"}, "max_completion_tokens"),
+        ({"user": 7}, "user"),
+        ({"response_format": "json"}, "response_format"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
         ({"inputs": []}, "inputs"),
         ({"inputs": {"instructions": "x"}}, "inputs.instructions"),
     ],
@@ -151,3 +172,76 @@ def test_a_registration_without_a_message(gateway: GatewayProcess, studio: Studi
     with gateway.caller(key) as client:
         answer = client.post("/v1/chat/completions", json=body)
     assert (answer.status_code, error_of(answer)["path"]) == (422, "model")
+
+
+def test_a_client_can_lower_the_bound_on_tokens_and_not_raise_it(
+    client: openai.OpenAI, studio: Studio, name: str, model: ModelServer
+) -> None:
+    studio.place(name, agent_release(limits=Limits(max_tokens=100)))
+    free = f"free-{name}"
+    studio.place(free, agent_release())
+    for registration, asked, sent in (
+        (name, {"max_tokens": 7}, 7),
+        (name, {"max_completion_tokens": 7, "max_tokens": 9}, 7),
+        (name, {"max_tokens": 5_000}, 100),
+        (name, {}, 100),
+        (free, {"max_tokens": 7}, 7),
+        (free, {}, None),
+    ):
+        client.chat.completions.create(model=registration, messages=HELLO, **asked)
+        assert model.requests[-1].get("max_tokens") == sent, asked
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"), [("length", "length"), ("content_filter", "content_filter"), ("eos", "stop")]
+)
+def test_the_reason_of_the_end_is_told(
+    client: openai.OpenAI, studio: Studio, name: str, model: ModelServer, ends: str, told: str
+) -> None:
+    studio.place(name, agent_release())
+    model.says("Good ", "day", ends=ends)
+    whole = client.chat.completions.create(model=name, messages=HELLO)
+    assert whole.choices[0].finish_reason == told
+    chunks = list(client.chat.completions.create(model=name, messages=HELLO, stream=True))
+    assert [chunk.choices[0].finish_reason for chunk in chunks][-2:] == [None, told]
+
+
+def test_a_form_is_promised_only_where_the_release_answers_in_it(
+    client: openai.OpenAI, studio: Studio, name: str, model: ModelServer
+) -> None:
+    class Weather(BaseModel):
+        """What the sky does."""
+
+        city: str = Field(description="where")
+        title: int
+
+    other = {"type": "object", "properties": {"city": {"type": "integer"}}}
+    studio.place(name, agent_release(answer_schema={**Weather.model_json_schema(), "additionalProperties": False}))
+    model.says('{"city": "Oslo", "title": 3}')
+    answer = client.chat.completions.parse(model=name, messages=HELLO, response_format=Weather)
+    assert answer.choices[0].message.parsed == Weather(city="Oslo", title=3)
+    client.chat.completions.create(model=name, messages=HELLO, response_format={"type": "json_object"})
+    with pytest.raises(openai.UnprocessableEntityError, match="is not the schema that this registration answers in"):
+        client.chat.completions.create(
+            model=name,
+            messages=HELLO,
+            response_format={"type": "json_schema", "json_schema": {"name": "other", "schema": other}},
+        )
+
+
+async def test_the_asynchronous_client(gateway: GatewayProcess, studio: Studio, key: KeyText, name: str) -> None:
+    studio.place(name, agent_release())
+    async with openai.AsyncOpenAI(base_url=f"{gateway.address}/v1", api_key=key.text, max_retries=0) as client:
+        answers = await asyncio.gather(
+            *(
+                client.chat.completions.create(model=name, messages=[{"role": "user", "content": each}])
+                for each in "abc"
+            )
+        )
+        assert [answer.choices[0].message.content for answer in answers] == [f"You said: {each}" for each in "abc"]
+        stream = await client.chat.completions.create(model=name, messages=HELLO, stream=True)
+        assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == "You said: Hi"
+        async with client.chat.completions.stream(model=name, messages=HELLO) as events:
+            final = await events.get_final_completion()
+        assert final.choices[0].message.content == "You said: Hi"
+        assert (await client.models.retrieve(name)).id == name
