@@ -121,6 +121,11 @@ _AGENT_PARAMETERS: dict[str, Any] = {
             "maximum": 600,
             "description": "How long the agent may take, tools included.",
         },
+        "client_tools": {
+            "type": "boolean",
+            "default": False,
+            "description": "Whether callers of the OpenAI-compatible channel may bring tools that they run themselves.",
+        },
     },
 }
 
@@ -134,7 +139,7 @@ CATALOGUE: MappingProxyType[str, NodeType] = MappingProxyType(
                 parameters=_AGENT_PARAMETERS,
                 inputs=(Port("message", "string", "What the caller says to the agent."),),
                 open_inputs=True,
-                later_parameters=frozenset({"tools", "max_steps", "max_total_tokens", "max_seconds"}),
+                later_parameters=frozenset({"tools", "max_steps", "max_total_tokens", "max_seconds", "client_tools"}),
                 outputs=(
                     Port("text", "string", "The model's answer."),
                     Port("answer", "object", "The answer as JSON, where the node has an answer_schema."),

@@ -72,6 +72,15 @@ class Registration:
         answering = next((node for node in nodes if node.id == self.streaming_node), None)
         return None if answering is None else answering.parameters.get("answer_schema")
 
+    @property
+    def takes_client_tools(self) -> bool:
+        """Whether callers may bring tools of their own: an agent that stands alone, and whose author allows it.
+
+        In a graph a call would end the execution in its middle, with the other nodes done for nothing.
+        """
+        nodes = self.release.workflow.nodes
+        return len(nodes) == 1 and nodes[0].id == self.streaming_node and bool(nodes[0].parameters.get("client_tools"))
+
     def bound_values(self, node: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """The caller's values for one node: its declared bindings, and nothing else."""
         bindings = self.release.interface.bindings

@@ -55,13 +55,15 @@ class OpenAiChannel:
         caller, body = await caller_at_end(request, self._gateway.state, lambda: read_json_object(request, limit))
         asked = ChatRequestBody.read(body)
         registration = caller.routed(caller.registration(asked.model), asked.user)
+        asked.check_tools(registration)
         asked.check_form(registration)
         invocation = Invocation(
             registration=registration,
             inputs=asked.inputs_for(registration),
             key_id=caller.key_id,
             channel=Channel.OPENAI,
-            history=asked.history,
+            history=asked.messages.history,
+            turn=asked.turn,
             max_tokens=asked.max_tokens,
         )
         if asked.stream:

@@ -9,9 +9,11 @@ from gateway_service.channels.event_stream import sse
 from gateway_service.http import JsonResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway_service.errors import GatewayError
     from gateway_service.execution.engine import Invocation, Result
-    from gateway_service.models.messages import Usage
+    from gateway_service.models.messages import ToolCall, Usage
 
 _OWNER = "kaizen"
 _FINISH_REASONS = ("stop", "length", "content_filter")
@@ -39,6 +41,7 @@ class ChunkStream:
     def done(self, result: Result) -> bytes:
         """The end; with the whole text, if the registration does not stream it."""
         late = b"" if self._spoke else self._chunk({"content": _content(result)})
+        late += b"".join(self._chunk({"tool_calls": [delta]}) for delta in _call_deltas(result))
         usage = self._usage_chunk(result.usage) if self._with_usage else b""
         return late + self._chunk({}, finish_reason=_finish_reason(result)) + usage + b"data: [DONE]\n\n"
 
@@ -69,7 +72,9 @@ def model_object(name: str) -> dict[str, Any]:
 
 def completion(result: Result) -> dict[str, Any]:
     """A whole chat completion."""
-    message = {"role": "assistant", "content": _content(result), "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": _content(result), "refusal": None}
+    if result.client_calls:
+        message |= {"content": message["content"] or None, "tool_calls": [_call(call) for call in result.client_calls]}
     return {
         "id": result.execution_id,
         "object": "chat.completion",
@@ -81,7 +86,21 @@ def completion(result: Result) -> dict[str, Any]:
 
 
 def _finish_reason(result: Result) -> str:
+    if result.client_calls:
+        return "tool_calls"
     return result.finish_reason if result.finish_reason in _FINISH_REASONS else "stop"
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _call_deltas(result: Result) -> Iterator[dict[str, Any]]:
+    """The calls as a stream has them: first each one's id and name, then its arguments."""
+    for index, call in enumerate(result.client_calls):
+        named = _call(call)
+        yield {"index": index, **named, "function": {"name": call.name, "arguments": ""}}
+        yield {"index": index, "function": {"arguments": call.arguments}}
 
 
 def _content(result: Result) -> str:

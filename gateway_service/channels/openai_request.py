@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from contract.canonical import canonical_json
-from contract.errors import ErrorCode
 from contract.nodes import MAX_OUTPUT_TOKENS
-from gateway_service.errors import GatewayError
-from gateway_service.models.messages import Message
+from gateway_service.channels.openai_messages import invalid, read_messages, read_turn
 from gateway_service.nodes.agent import MESSAGE_INPUT
 
 if TYPE_CHECKING:
+    from gateway_service.channels.openai_messages import Conversation
+    from gateway_service.models.messages import ClientTurn
     from gateway_service.registrations import Registration
 
-_ROLES = {"system": "user", "developer": "user", "user": "user", "assistant": "assistant"}
 _ANNOTATIONS = ("$schema", "title", "description", "examples", "default")
 _REFUSED = {
-    "tools": "is not offered by this gateway",
     "functions": "was replaced by 'tools' in the protocol, and is not offered",
     "function_call": "was replaced by 'tool_choice' in the protocol, and is not offered",
     "audio": "is not offered by this gateway",
@@ -41,8 +39,8 @@ class ChatRequestBody:
 
     Attributes:
         model: the registration.
-        question: the last message, which becomes the input `message`.
-        history: what was said before.
+        messages: what was said before, the question, which becomes the input `message`, and what came after it.
+        turn: the tools that the client runs itself.
         inputs: further inputs, without `message`.
         user: what keeps calls on one release while a canary is tried.
         max_tokens: the client's bound on the answer.
@@ -52,8 +50,8 @@ class ChatRequestBody:
     """
 
     model: str
-    question: Message
-    history: tuple[Message, ...]
+    messages: Conversation
+    turn: ClientTurn
     inputs: dict[str, Any]
     user: str | None
     max_tokens: int | None
@@ -72,12 +70,12 @@ class ChatRequestBody:
         if not isinstance(model, str):
             raise invalid("model", "must name a registration")
         _refuse_not_offered(body)
-        messages = _messages(body.get("messages"))
+        messages = read_messages(body.get("messages"))
         stream = _flag(body, "stream")
         return cls(
             model=model,
-            question=messages[-1],
-            history=tuple(messages[:-1]),
+            messages=messages,
+            turn=read_turn(body, messages),
             inputs=_object(body, "inputs") or {},
             user=_user(body),
             max_tokens=_max_tokens(body),
@@ -94,7 +92,20 @@ class ChatRequestBody:
         """
         if MESSAGE_INPUT not in registration.input_schema.get("properties", {}):
             raise invalid("model", "takes no message; call it through /workflows/{name}/execute")
-        return {**self.inputs, MESSAGE_INPUT: self.question.content}
+        return {**self.inputs, MESSAGE_INPUT: self.messages.question.content}
+
+    def check_tools(self, registration: Registration) -> None:
+        """Refuse what concerns tools of the client where the agent takes none.
+
+        Raises:
+            GatewayError: it does not.
+        """
+        if registration.takes_client_tools:
+            return
+        if self.turn.tools:
+            raise invalid("tools", "are not taken: the release of this registration does not allow tools of callers")
+        if self.messages.first_of_tools is not None:
+            raise invalid(f"messages[{self.messages.first_of_tools}]", "speaks of tools, which are not taken here")
 
     def check_form(self, registration: Registration) -> None:
         """Refuse a form of the answer that the release does not answer in anyway.
@@ -128,11 +139,6 @@ class ChatRequestBody:
             raise invalid(path, "is not the schema that this registration answers in; GET /workflows/{name} shows it")
 
 
-def invalid(path: str, reason: str) -> GatewayError:
-    """The error of a member."""
-    return GatewayError(ErrorCode.INVALID_INPUT, f"{path} {reason}", path=path)
-
-
 def _refuse_not_offered(body: dict[str, Any]) -> None:
     for member, reason in _REFUSED.items():
         if body.get(member):
@@ -141,37 +147,6 @@ def _refuse_not_offered(body: dict[str, Any]) -> None:
         raise invalid("n", "must be 1: an agent gives one answer")
     if body.get("modalities") not in (None, ["text"]):
         raise invalid("modalities", "must be ['text']")
-
-
-def _messages(messages: Any) -> list[Message]:
-    if not isinstance(messages, list) or not messages:
-        raise invalid("messages", "must be a list of at least one message")
-    read = [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
-    if messages[-1].get("role") != "user":
-        raise invalid(f"messages[{len(messages) - 1}].role", "must be 'user': the last message is the question")
-    return read
-
-
-def _message(message: Any, path: str) -> Message:
-    role = message.get("role") if isinstance(message, dict) else None
-    if not isinstance(role, str) or role not in _ROLES:
-        raise invalid(f"{path}.role", f"must be one of {', '.join(_ROLES)}")
-    return Message(_ROLES[role], _text(message.get("content"), f"{path}.content"))
-
-
-def _text(content: Any, path: str) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list) and content:
-        return "".join(_part(part, f"{path}[{index}]") for index, part in enumerate(content))
-    raise invalid(path, "must be text")
-
-
-def _part(part: Any, path: str) -> str:
-    text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
-    if not isinstance(text, str):
-        raise invalid(path, "must be a part of type 'text'")
-    return text
 
 
 def _user(body: dict[str, Any]) -> str | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gateway_service.models.messages import NO_CLIENT_TOOLS
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from contract.tools import Tool
-    from gateway_service.models.messages import Answer, ChatRequest, Message, Usage
+    from gateway_service.models.messages import Answer, ChatRequest, ClientTurn, Message, ToolCall, Usage
     from gateway_service.models.openai_protocol import Emit
     from gateway_service.tools.toolbox import Toolbox
 
@@ -34,6 +36,8 @@ class Call:
         open_tools: opens the tools of an agent for as long as it works.
         emit: receives the answer piece by piece, on the node whose text is being streamed.
         max_tokens: the bound on any one answer: the release's, and on the node that answers the caller also theirs.
+        turn: the tools that the caller runs itself, and what came of them so far.
+        client_calls: set by the node: what the caller shall do before the agent goes on.
         exchange: set by the node: what the memory of the session shall keep.
         usage: set by the node: what it spent, also when it failed afterwards.
         answered_by: set by the node: the model profile that answered last, which may be a fallback.
@@ -47,6 +51,8 @@ class Call:
     history: Sequence[Message] = ()
     emit: Emit | None = None
     max_tokens: int | None = None
+    turn: ClientTurn = NO_CLIENT_TOOLS
+    client_calls: tuple[ToolCall, ...] = ()
     exchange: list[Message] = field(default_factory=list)
     usage: Usage | None = None
     answered_by: str = ""

@@ -16,7 +16,7 @@ from contract.schemas import first_violation
 from gateway_service.errors import GatewayError
 from gateway_service.execution.call import CALL, Call
 from gateway_service.execution.running import Execution
-from gateway_service.models.messages import Message, Usage
+from gateway_service.models.messages import NO_CLIENT_TOOLS, ClientTurn, Message, Usage
 from gateway_service.nodes.agent import MESSAGE_INPUT
 from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import FinishedExecution
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway_service.execution.running import RunningExecutions
     from gateway_service.metrics import Metrics
     from gateway_service.models.client import ModelClient
+    from gateway_service.models.messages import ToolCall
     from gateway_service.models.openai_protocol import Emit
     from gateway_service.registrations import Registration
     from gateway_service.runtime import NexusRuntime
@@ -56,6 +57,7 @@ class Invocation:
         registration: the release or the canary that it goes to.
         history: earlier messages that the caller brought along (OpenAI channel).
         session_id: names a session of the caller's key, for agents with memory.
+        turn: the tools that the caller runs itself; only a registration that takes them is given any.
         depth: how many agents stand between the caller and this execution: 0 unless it is the tool of one.
         max_tokens: a bound of the caller's own on the answer; it can lower the release's, and never raise it.
     """
@@ -66,6 +68,7 @@ class Invocation:
     channel: Channel
     session_id: str | None = None
     history: tuple[Message, ...] = ()
+    turn: ClientTurn = NO_CLIENT_TOOLS
     depth: int = 0
     max_tokens: int | None = None
     execution_id: str = field(default_factory=lambda: f"exe_{uuid.uuid4().hex}")
@@ -77,6 +80,7 @@ class Result:
 
     Attributes:
         finish_reason: why the model that answered has ended, in the words of the OpenAI protocol.
+        client_calls: what the caller shall do, and tell the results of, before the agent goes on.
     """
 
     execution_id: str
@@ -85,6 +89,7 @@ class Result:
     outputs: dict[str, Any]
     usage: Usage
     finish_reason: str = "stop"
+    client_calls: tuple[ToolCall, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The answer's body."""
@@ -230,15 +235,22 @@ class Engine:
             results = await self._runtime.run(registration, {node: {CALL: call} for node, call in calls.items()})
         except Exception as error:
             raise _cause(error) from error
-        outputs = _outputs(registration, results)
+        answering = calls.get(registration.streaming_node or "")
+        client_calls = answering.client_calls if answering else ()
+        outputs = _outputs(registration, results, whole=not client_calls)
         if execution.stopped:
             # A node swallowed its cancellation. Nobody gets its answer, so no session may remember it either.
             raise StoppedError(registration.name)
         await self._remember(invocation, calls)
-        usage = _usage(calls)
-        answering = calls.get(registration.streaming_node or "")
-        reason = answering.finish_reason if answering else "stop"
-        return Result(invocation.execution_id, registration.name, registration.release.digest, outputs, usage, reason)
+        return Result(
+            execution_id=invocation.execution_id,
+            registration=registration.name,
+            release=registration.release.digest,
+            outputs=outputs,
+            usage=_usage(calls),
+            finish_reason=answering.finish_reason if answering else "stop",
+            client_calls=client_calls,
+        )
 
     async def _recall(self, invocation: Invocation, calls: dict[str, Call]) -> None:
         for node, conversation in _conversations(invocation):
@@ -282,6 +294,7 @@ def _calls(invocation: Invocation, execution: Execution, tools: ToolAccess, *, s
             open_tools=lambda wanted: tools.open(wanted, invocation, execution),
             history=invocation.history if MESSAGE_INPUT in values else (),
             emit=execution.emit if streams and answers else None,
+            turn=invocation.turn if answers and registration.takes_client_tools else NO_CLIENT_TOOLS,
             max_tokens=_least(registration.release.limits.max_tokens, invocation.max_tokens if answers else None),
         )
     return calls
@@ -301,9 +314,10 @@ def _conversations(invocation: Invocation) -> list[tuple[str, Conversation]]:
     ]
 
 
-def _outputs(registration: Registration, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _outputs(registration: Registration, results: dict[str, dict[str, Any]], *, whole: bool) -> dict[str, Any]:
+    """The outputs; checked, unless the caller shall do something before there is a whole answer."""
     outputs = {output.name: results[output.node][output.output] for output in registration.release.interface.outputs}
-    if registration.output_validator is not None:
+    if whole and registration.output_validator is not None:
         violation = first_violation(registration.output_validator, outputs)
         if violation:
             path = f"outputs.{violation.path}".rstrip(".")

@@ -94,3 +94,29 @@ class Answer:
     finish_reason: str = "stop"
     tool_calls: tuple[ToolCall, ...] = ()
     profile: str = ""
+
+
+@dataclass(frozen=True)
+class ClientTurn:
+    """What a client that runs tools itself brings along besides its question.
+
+    Attributes:
+        tools: its tools.
+        may_call: whether the model may call them in this turn.
+        parallel: whether it may call several at once.
+        continuation: what came after the question: the model's calls of these tools, and their results.
+    """
+
+    tools: tuple[ToolDefinition, ...] = ()
+    may_call: bool = True
+    parallel: bool = True
+    continuation: tuple[Message, ...] = ()
+
+    def calls_of(self, answer: Answer) -> tuple[ToolCall, ...]:
+        """The calls of an answer that are the client's to do."""
+        names = {tool.name for tool in self.tools} if self.may_call else set()
+        calls = tuple(call for call in answer.tool_calls if call.name in names)
+        return calls if self.parallel else calls[:1]
+
+
+NO_CLIENT_TOOLS = ClientTurn()

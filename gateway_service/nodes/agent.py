@@ -44,6 +44,7 @@ class AgentSettings:
     max_steps: int = DEFAULT_STEPS
     max_total_tokens: int | None = None
     max_seconds: float | None = None
+    client_tools: bool = False
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> AgentSettings:
@@ -77,17 +78,18 @@ async def answer(settings: AgentSettings, call: Call, connected: Mapping[str, An
         if not limit.expired():
             raise
         raise GatewayError(ErrorCode.TIMED_OUT, f"the agent did not end within {settings.max_seconds:g} s") from None
-    call.exchange = [question, Message("assistant", text)]
+    if not call.client_calls:
+        call.exchange = [question, Message("assistant", text)]
     return {"text": text, "answer": parsed, "usage": (call.usage or Usage()).to_json()}
 
 
 async def _answered(settings: AgentSettings, call: Call, instructions: str, question: Message) -> tuple[str, Any]:
+    said = [*call.history, question, *call.turn.continuation]
     if not settings.tools:
-        messages = [Message("system", instructions), *call.history, question]
-        return await Dialogue(settings, call, messages).answer()
+        return await Dialogue(settings, call, [Message("system", instructions), *said]).answer()
     async with call.open_tools(settings.tools) as toolbox:
         system = Message("system", "\n\n".join([instructions, *toolbox.missing]))
-        return await Dialogue(settings, call, [system, *call.history, question], toolbox).answer()
+        return await Dialogue(settings, call, [system, *said], toolbox).answer()
 
 
 def render(instructions: str, values: Mapping[str, Any]) -> str:

@@ -50,13 +50,15 @@ class Dialogue:
         Returns:
             All that the agent said, which is also what was streamed; and None. With an answer schema the last answer
             alone, and its parsed form; it is handed over in one piece, because what was sent cannot be mended.
+            Where the caller shall do something first, `client_calls` of the call says what, and there is no form.
 
         Raises:
             GatewayError: the model failed, a limit of the node was reached, or the answer breaks its schema twice.
         """
+        self._refuse_names_twice()
         last = await self._until_it_calls_nothing()
         validator = self._settings.answer_validator
-        if validator is None:
+        if validator is None or self._call.client_calls:
             return _BETWEEN_STEPS.join(self._said), None
         try:
             text, parsed = last, _parsed(validator, last)
@@ -69,8 +71,12 @@ class Dialogue:
     async def _until_it_calls_nothing(self) -> str:
         steps = self._settings.max_steps
         for step in range(1, steps + 1):
-            reply = await self._ask(may_call=step < steps)
+            reply = await self._ask(may_call=step < steps or self._toolbox is None)
             if not reply.tool_calls:
+                return reply.text
+            self._call.client_calls = self._call.turn.calls_of(reply)
+            if self._call.client_calls:
+                # What it wants of its own tools besides is not done: it would ask again, knowing nothing of it.
                 return reply.text
             if self._toolbox is None:
                 raise ModelFailed("the model calls tools, and has none")
@@ -106,7 +112,10 @@ class Dialogue:
         await self._call.emit(_BETWEEN_STEPS + piece if begins and self._said else piece)
 
     def _request(self, *, may_call: bool) -> ChatRequest:
-        settings, tools = self._settings, self._toolbox.definitions if self._toolbox else ()
+        settings, turn = self._settings, self._call.turn
+        tools = self._toolbox.definitions if self._toolbox else ()
+        if turn.may_call or self._toolbox is None:
+            tools += turn.tools
         bounds = (settings.max_tokens, self._call.max_tokens, self._tokens_left())
         return ChatRequest(
             profile=settings.model_profile,
@@ -115,8 +124,14 @@ class Dialogue:
             max_tokens=min((bound for bound in bounds if bound is not None), default=None),
             answer_schema=settings.answer_schema,
             tools=tools,
-            may_call=may_call,
+            may_call=may_call and (turn.may_call or self._toolbox is not None),
         )
+
+    def _refuse_names_twice(self) -> None:
+        own = {tool.name for tool in self._toolbox.definitions} if self._toolbox else set()
+        for tool in self._call.turn.tools:
+            if tool.name in own:
+                raise GatewayError(ErrorCode.INVALID_INPUT, "tools: the agent has one of this name", path="tools")
 
     def _tokens_left(self) -> int | None:
         most = self._settings.max_total_tokens

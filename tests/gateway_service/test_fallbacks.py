@@ -52,7 +52,9 @@ def place(
 
 
 @pytest.mark.parametrize("mode", ["sync", "stream"])
-@pytest.mark.parametrize("refusal", [Reply(status=500), Reply(status=503), Reply(status=429, headers={"Retry-After": "0"})])
+@pytest.mark.parametrize(
+    "refusal", [Reply(status=500), Reply(status=503), Reply(status=429, headers={"Retry-After": "0"})]
+)
 def test_what_passes_is_asked_again(place: Place, model: ModelServer, refusal: Reply, mode: str) -> None:
     model.follows(refusal, refusal, Reply(["At last."]))
     answer = place.gateway.ask(place.key, mode=mode)

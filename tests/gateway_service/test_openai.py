@@ -22,6 +22,14 @@ from tests.harness.gateway import (
 )
 
 HELLO: Any = [{"role": "user", "content": "Hi"}]
+CALLED: list[Any] = [
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": "noon"},
+]
 PIECES = ("Good ", "day, ", "dear ", "friend.")
 
 
@@ -134,7 +142,8 @@ def test_errors_are_the_clients_own(
         ({"model": 7}, "model"),
         ({"n": 2}, "n"),
         ({"n": "1"}, "n"),
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "clock"}}]}, "tools"),
+        ({"messages": [{"role": "user", "content": "x"}, *CALLED]}, "messages[1]"),
         ({"functions": [{"name": "x"}]}, "functions"),
         ({"stop": ["."]}, "stop"),
         ({"logprobs": True}, "logprobs"),
