@@ -14,6 +14,7 @@ from contract.names import FIELD_PATTERN, PROFILE_PATTERN
 from contract.tools import MAX_TOOLS
 
 KAIZEN_AGENT = "KaizenAgent"
+TEMPLATE = "Template"
 MAX_OUTPUT_TOKENS = 128_000
 DEFAULT_STEPS = 8
 
@@ -129,6 +130,20 @@ _AGENT_PARAMETERS: dict[str, Any] = {
     },
 }
 
+_TEMPLATE_PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["template"],
+    "properties": {
+        "template": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 100_000,
+            "description": "The text; {{name}} stands for the input of that name.",
+        },
+    },
+}
+
 CATALOGUE: MappingProxyType[str, NodeType] = MappingProxyType(
     {
         node.name: node
@@ -145,6 +160,14 @@ CATALOGUE: MappingProxyType[str, NodeType] = MappingProxyType(
                     Port("answer", "object", "The answer as JSON, where the node has an answer_schema."),
                     Port("usage", "object", "Tokens spent: input_tokens and output_tokens."),
                 ),
+            ),
+            NodeType(
+                name=TEMPLATE,
+                description="A text with blanks: puts its inputs in, and asks no model.",
+                parameters=_TEMPLATE_PARAMETERS,
+                inputs=(),
+                open_inputs=True,
+                outputs=(Port("text", "string", "The text with its blanks filled in."),),
             ),
         )
     }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
     from contract.release import Release
+    from gateway_service.execution.executor import Plan
 
 
 @dataclass(eq=False)
@@ -29,7 +30,7 @@ class Registration:
         canary: whether it lies here as a canary.
         input_schema: the interface's inputs, closed: fields it does not name are refused.
         streaming_node: the node whose text is the first output, if that is so: its tokens can be streamed.
-        workflow: the kailash workflow, built at the first execution.
+        plan: how it is executed; made at the first execution.
         retired: whether another generation took the name.
     """
 
@@ -41,7 +42,7 @@ class Registration:
     input_validator: Validator = field(init=False)
     output_validator: Validator | None = field(init=False)
     streaming_node: str | None = field(init=False)
-    workflow: Any = None
+    plan: Plan | None = None
     retired: bool = False
 
     def __post_init__(self) -> None:

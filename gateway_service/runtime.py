@@ -1,4 +1,6 @@
-"""Nexus, embedded as registry and runtime; its own HTTP application and MCP listener are never served.
+"""Nexus, embedded as the registry of what runs here; its own HTTP application and MCP listener are never served.
+
+The nodes are kailash's; `execution/executor.py` runs them.
 
 Importing it takes one to three seconds, so it happens in a thread: as soon as there is a workflow to run, and never in
 a process that has none.
@@ -11,8 +13,11 @@ import gc
 import importlib
 import logging
 import os
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from gateway_service.execution.executor import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from contract.release import Release
     from gateway_service.registrations import Registration
 
+_KEEP_BUILT = 1_024
 _MAX_CONCURRENT_NODES = 512
 _THREADS = 16
 _QUIET_LOGGERS = ("kailash", "nexus", "kailash_mcp")
@@ -30,13 +36,24 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class _Loaded:
     nexus: Any
-    build_workflow: Callable[[Release, str], Any]
+    build_nodes: Callable[[Release], dict[str, Any]]
+    build_workflow: Callable[[Release, str, dict[str, Any]], Any]
 
 
 class NexusRuntime:
-    """Runs registrations. Everything but the import happens on the event loop."""
+    """Makes registrations executable. Everything but the import happens on the event loop.
 
-    def __init__(self) -> None:
+    What was executed lately stays built, and is known to Nexus; of thousands of registrations, most are seldom called.
+    """
+
+    def __init__(self, *, keep: int = _KEEP_BUILT) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            keep: how many registrations stay built.
+        """
+        self._keep = keep
+        self._built: OrderedDict[str, Registration] = OrderedDict()
         self._loading: asyncio.Task[_Loaded] | None = None
 
     def warm(self) -> None:
@@ -44,32 +61,21 @@ class NexusRuntime:
         if self._loading is None:
             self._loading = asyncio.create_task(asyncio.to_thread(_load), name="load-nexus")
 
-    async def run(self, registration: Registration, inputs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Run a registration's workflow.
-
-        Args:
-            registration: what to run.
-            inputs: runtime inputs by node; nothing in them is global to the workflow.
-
-        Returns:
-            The outputs of every node.
-        """
-        loaded = await self._loaded()
-        if registration.workflow is None:
-            _register(loaded, registration)
-        # The run id that kailash returns repeats under load; ours is the execution's.
-        results, _ = await loaded.nexus.runtime.execute_workflow_async(registration.workflow, inputs=inputs)
-        return dict(results)
+    async def plan(self, registration: Registration) -> Plan:
+        """How to execute a registration."""
+        if registration.plan is None:
+            loaded = await self._loaded()
+            # Another execution may have built it meanwhile.
+            return registration.plan or self._build(loaded, registration)
+        if not registration.retired:
+            self._built.move_to_end(registration.registration_id)
+        return registration.plan
 
     def retire(self, registration: Registration) -> None:
         """Forget a registration whose name was taken or deleted; executions that hold it go on."""
         registration.retired = True
-        if registration.workflow is None or self._loading is None or not self._loading.done():
-            return
-        nexus = self._loading.result().nexus
-        nexus.deregister(registration.registration_id)
-        # kailash keeps the plan of every workflow id for ever.
-        nexus.runtime.analyzer._analysis_cache.pop(registration.registration_id, None)  # noqa: SLF001
+        if self._built.pop(registration.registration_id, None) is not None:
+            self._nexus.deregister(registration.registration_id)
 
     async def close(self) -> None:
         """Give Nexus's threads back."""
@@ -80,18 +86,33 @@ class NexusRuntime:
         if self._loading.exception() is None:
             await asyncio.to_thread(self._loading.result().nexus.close)
 
+    @property
+    def _nexus(self) -> Any:
+        assert self._loading is not None
+        return self._loading.result().nexus
+
+    def _build(self, loaded: _Loaded, registration: Registration) -> Plan:
+        release, registration_id = registration.release, registration.registration_id
+        nodes = loaded.build_nodes(release)
+        if not registration.retired:
+            # Under the id, which is unique: Nexus refuses a name twice, and removing it first would leave a gap.
+            loaded.nexus.register(registration_id, loaded.build_workflow(release, registration_id, nodes))
+            self._built[registration_id] = registration
+            self._forget_the_least_used()
+        registration.plan = Plan.of(release.workflow, nodes)
+        return registration.plan
+
+    def _forget_the_least_used(self) -> None:
+        while len(self._built) > self._keep:
+            registration_id, registration = self._built.popitem(last=False)
+            registration.plan = None
+            self._nexus.deregister(registration_id)
+
     async def _loaded(self) -> _Loaded:
         self.warm()
         assert self._loading is not None
         # A caller that leaves must not cancel the import that others wait for.
         return await asyncio.shield(self._loading)
-
-
-def _register(loaded: _Loaded, registration: Registration) -> None:
-    registration.workflow = loaded.build_workflow(registration.release, registration.registration_id)
-    if not registration.retired:
-        # Under the id, which is unique: Nexus refuses a name twice, and removing it first would leave a gap.
-        loaded.nexus.register(registration.registration_id, registration.workflow)
 
 
 def _load() -> _Loaded:
@@ -118,4 +139,4 @@ def _load() -> _Loaded:
     gc.collect()
     gc.freeze()
     _log.info("nexus is loaded")
-    return _Loaded(nexus, graph.build_workflow)
+    return _Loaded(nexus, graph.build_nodes, graph.build_workflow)

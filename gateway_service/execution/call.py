@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from gateway_service.models.messages import NO_CLIENT_TOOLS
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
@@ -42,7 +41,6 @@ class Call:
         usage: set by the node: what it spent, also when it failed afterwards.
         answered_by: set by the node: the model profile that answered last, which may be a fallback.
         finish_reason: set by the node: why the model ended, as it says itself.
-        task: the task the node runs in, so that it can be cancelled when a sibling failed.
     """
 
     values: Mapping[str, Any]
@@ -57,7 +55,6 @@ class Call:
     usage: Usage | None = None
     answered_by: str = ""
     finish_reason: str = "stop"
-    task: asyncio.Task[Any] | None = None
 
     def __repr__(self) -> str:
         """Say nothing of the values: kailash formats inputs into messages."""

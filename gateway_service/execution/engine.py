@@ -14,7 +14,7 @@ from contract.admin_api import Channel, ExecutionStatus
 from contract.errors import ErrorCode
 from contract.schemas import first_violation
 from gateway_service.errors import GatewayError
-from gateway_service.execution.call import CALL, Call
+from gateway_service.execution.call import Call
 from gateway_service.execution.running import Execution
 from gateway_service.models.messages import NO_CLIENT_TOOLS, ClientTurn, Message, Usage
 from gateway_service.nodes.agent import MESSAGE_INPUT
@@ -232,7 +232,8 @@ class Engine:
         registration, calls = invocation.registration, execution.calls
         await self._recall(invocation, calls)
         try:
-            results = await self._runtime.run(registration, {node: {CALL: call} for node, call in calls.items()})
+            plan = await self._runtime.plan(registration)
+            results = await plan.run(calls, execution.spawn)
         except Exception as error:
             raise _cause(error) from error
         answering = calls.get(registration.streaming_node or "")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway_service.stopped import StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from contract.stops import Stop
     from gateway_service.execution.call import Call
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway_service.models.openai_protocol import Emit
     from gateway_service.registrations import Registration
 
+    Outputs = dict[str, Any]
     Chat = Callable[[ChatRequest, Emit | None], Awaitable[Answer]]
 
 _ENDED_WITHIN_S = 2.0
@@ -44,7 +45,7 @@ class Execution:
         self._emit = emit
         self._limit = asyncio.timeout(registration.release.limits.timeout_s)
         self._over = asyncio.Event()
-        self._leftovers: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def limit(self) -> asyncio.Timeout:
@@ -78,21 +79,32 @@ class Execution:
         if not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
+    def spawn(self, work: Coroutine[Any, Any, Outputs]) -> asyncio.Task[Outputs]:
+        """Start a task of this execution. It is cancelled when the execution ends before it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._let_go)
+        return task
+
     def end(self) -> None:
-        """It is over. Nodes that still run because a sibling failed are cancelled: kailash gathers without that."""
-        tasks = {call.task for call in self.calls.values() if call.task is not None}
+        """It is over. Nodes that still run because a sibling failed are cancelled."""
         # The calls hold our methods, and we hold the calls: without this, each execution would wait for the collector.
         self.calls = {}
-        self._leftovers = {task for task in tasks if not task.done()}
-        for task in self._leftovers:
+        for task in self._tasks:
             task.cancel()
         self._over.set()
 
     async def ended(self) -> None:
         """Return when nothing of it runs any more."""
         await self._over.wait()
-        if self._leftovers:
-            await asyncio.wait(self._leftovers)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _let_go(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Nobody asks for an execution's second error, and asyncio would log its words, which may be a caller's.
+            task.exception()
 
     def refuse_if_stopped(self) -> None:
         """Look before anything that has an effect outside.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from kailash.nodes.base_async import AsyncNode
@@ -41,5 +40,4 @@ class KaizenAgent(AsyncNode):  # type: ignore[misc]  # kailash has no types
     async def async_run(self, **runtime_inputs: Any) -> dict[str, Any]:
         """Answer this execution's call; the other runtime inputs come over connections."""
         call: Call = runtime_inputs.pop(CALL)
-        call.task = asyncio.current_task()
         return await answer(self._settings, call, runtime_inputs)

@@ -20,6 +20,7 @@ from contract.stops import Stop
 from gateway_service.admin.placing import Placing
 from gateway_service.execution.call import CALL
 from gateway_service.execution.engine import Engine, Invocation
+from gateway_service.execution.executor import Plan
 from gateway_service.execution.running import Execution, RunningExecutions
 from gateway_service.identity import load_identity
 from gateway_service.kinds import GatewayKind, Stops, Workflows
@@ -227,19 +228,22 @@ class Unmeasured:
 
 
 class Stubborn(NexusRuntime):
-    """Runs one node, which swallows its cancellation and answers all the same."""
+    """Its only node swallows its cancellation and answers all the same."""
 
     def __init__(self) -> None:
         super().__init__()
         self.begun = asyncio.Event()
 
-    async def run(self, _: Registration, inputs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    async def plan(self, registration: Registration) -> Plan:
+        workflow = registration.release.workflow
+        return Plan.of(workflow, {node.id: self for node in workflow.nodes})
+
+    async def async_run(self, **inputs: Any) -> dict[str, Any]:
         self.begun.set()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        for each in inputs.values():
-            each[CALL].exchange = [Message("user", "Hi"), Message("assistant", "You said: Hi")]
-        return {node: {"text": "You said: Hi"} for node in inputs}
+        inputs[CALL].exchange = [Message("user", "Hi"), Message("assistant", "You said: Hi")]
+        return {"text": "You said: Hi"}
 
 
 async def test_what_a_stopped_node_answers_is_not_remembered(tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from contract.admin_api import PREFIX, SIGNATURE_HEADER, PutRequest, tombstone_signature
-from contract.agents import AGENT_NODE_ID, agent_interface
+from contract.agents import AGENT_NODE_ID, DEFAULT_INPUTS, agent_interface
 from contract.caller_keys import CallerKey, KeyText
 from contract.envelope import generate_private_key, public_key_to_text
 from contract.generations import Stamp
 from contract.kinds import API_KEY, ROUTE, STOP, TOMBSTONE_DIGEST, WORKFLOW, Kind
 from contract.names import canary_name
-from contract.release import Limits, Metadata, Node, Release, Subject, Workflow
+from contract.release import Binding, Interface, Limits, Metadata, Node, Output, Release, Subject, Workflow
 from contract.routes import Route
 from contract.stops import Stop
 
@@ -317,6 +317,20 @@ def agent_release(
         interface=agent_interface(inputs, parameters.get("answer_schema")),
         limits=limits or Limits(),
         metadata=Metadata(title=slug.title(), description=description),
+    )
+
+
+def template_release(template: str = "Hello {{message}}", slug: str = "letter") -> Release:
+    """The release of one Template node, which needs no model."""
+    return Release(
+        subject=Subject(kind="workflow", slug=slug, version=1),
+        workflow=Workflow(nodes=[Node(id="letter", type="Template", parameters={"template": template})]),
+        interface=Interface(
+            inputs=DEFAULT_INPUTS,
+            bindings=[Binding(input="message", node="letter", parameter="message")],
+            outputs=[Output(name="text", node="letter", output="text")],
+            output_schema={"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}},
+        ),
     )
 
 
