@@ -160,6 +160,7 @@ class Gateway:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
                 self.state()
+                self._live.look()
             except Exception:  # noqa: BLE001 (whatever it is, the next look must come)
                 # Requests meet the same error and fail. The next look may find the disk well again, so there must be
                 # one: a stop that another process has acknowledged is not allowed to go unnoticed.

@@ -69,6 +69,7 @@ class LiveState:
         self._kinds = kinds
         self._identity = identity
         self._trust = trust
+        self._rung: int | None = None
         self._version: int | None = None
         self._snapshot = Snapshot(
             live={name: {} for name in kinds}, views={name: kind.view({}) for name, kind in kinds.items()}
@@ -76,11 +77,18 @@ class LiveState:
 
     def current(self) -> Snapshot:
         """The snapshot, after a look whether any process has changed the store."""
+        rung = self._store.rung()
+        if rung != self._rung:
+            self._catch_up()
+            self._rung = rung
+        return self._snapshot
+
+    def look(self) -> None:
+        """Look into the store itself, for what was committed by a process that did not live on to say so."""
         version = self._store.version()
         if version != self._version:
             self._catch_up()
             self._version = version
-        return self._snapshot
 
     def _catch_up(self) -> None:
         changed = self._store.changed_since(self._snapshot.revision)

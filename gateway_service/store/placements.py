@@ -1,7 +1,7 @@
 """The durable store of placements: for each (kind, name) its generation, digest and payload.
 
-An accepted change is on the disk before it is acknowledged. Processes that share the file see each other's changes
-through `PRAGMA data_version`, which costs a few microseconds, so every request can afford to look.
+An accepted change is on the disk before it is acknowledged. Processes that share the file hear of each other's changes
+by a bell, which costs next to nothing, so every request can afford to listen.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from contract.canonical import digest_of
 from contract.generations import Stamp, Verdict, judge
 from contract.kinds import TOMBSTONE_DIGEST
+from gateway_service.store.bell import Bell
 from gateway_service.store.database import connect, initialize
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "store.sqlite"
+BELL_NAME = "store.bell"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS placement (
@@ -110,6 +112,7 @@ class PlacementStore:
         self._reader = connect(path, durable=False)
         self._writer = connect(path, durable=True)
         self._writing = threading.Lock()
+        self._bell = Bell(data_dir / BELL_NAME)
 
     def apply(self, incoming: Incoming) -> tuple[Verdict, Placement]:
         """Judge a change against what is there, and store it if it is newer. Blocks on the disk.
@@ -120,15 +123,22 @@ class PlacementStore:
         Raises:
             sqlite3.Error: the disk refused; nothing was changed.
         """
-        with self._writing, self._transaction() as connection:
-            current = _select(connection, incoming.kind, incoming.name)
-            verdict = self._judge(current, incoming)
-            if verdict is not Verdict.APPLY and current is not None:
-                return verdict, current
-            return verdict, _upsert(connection, incoming)
+        with self._writing:
+            with self._transaction() as connection:
+                current = _select(connection, incoming.kind, incoming.name)
+                verdict = self._judge(current, incoming)
+                if verdict is not Verdict.APPLY and current is not None:
+                    return verdict, current
+                placement = _upsert(connection, incoming)
+            self._bell.ring(placement.revision)
+        return verdict, placement
+
+    def rung(self) -> int:
+        """A number that changes before any process acknowledges a change. Cheap enough for every request."""
+        return self._bell.last()
 
     def version(self) -> int:
-        """A number that changes whenever any process commits to the file. Cheap enough for every request."""
+        """A number that changes whenever any process commits to the file, whether or not it lived on to ring."""
         row: tuple[int] = self._reader.execute("PRAGMA data_version").fetchone()
         return row[0]
 
@@ -146,6 +156,7 @@ class PlacementStore:
         """Close the file. Everything acknowledged is on the disk already."""
         self._reader.close()
         self._writer.close()
+        self._bell.close()
 
     def _judge(self, current: Placement | None, incoming: Incoming) -> Verdict:
         stamp = None if current is None else Stamp(current.generation, current.digest)
