@@ -101,9 +101,12 @@ async def caller_at_end(
     Raises:
         GatewayError: as `authenticate_caller`, or from `read`.
     """
-    authenticate_caller(request, state())
+    caller = authenticate_caller(request, state())
     body = await read()
-    return authenticate_caller(request, state()), body
+    snapshot = state()
+    if snapshot is caller.snapshot and not caller.key.expired():
+        return caller, body
+    return authenticate_caller(request, snapshot), body
 
 
 def authenticate_studio(request: Request, deploy_token: str) -> None:

@@ -28,6 +28,11 @@ _CODES_BY_STATUS = {
     400: ErrorCode.INVALID_REQUEST,
 }
 
+_WATCH_AFTER_S = 0.02
+"How long a caller that left may go unnoticed."
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +47,7 @@ class JsonResponse(Response):
 
     def render(self, content: Any) -> bytes:
         """Encode without escaping what is Unicode anyway."""
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(content).encode()
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -103,23 +108,50 @@ async def unless_gone(work: Coroutine[Any, Any, _T], receive: Receive) -> _T:
     Raises:
         CallerLeft: the other side is gone; the work has ended.
     """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_until_disconnected(receive))
+    watch = _Watch(receive)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise CallerLeft
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if watch.caller_left():
+            raise CallerLeft from None
+        raise
     finally:
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
-            await asyncio.wait({working})
+        watch.end()
 
 
-async def _until_disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Cancels the task that made it when the other side leaves.
+
+    It begins to look only after a moment: most of what is over by then would have cost less than the looking.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._working = asyncio.current_task()
+        self._left = False
+        self._looking: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
+
+    def caller_left(self) -> bool:
+        """Whether the cancellation that just arrived is this watch's own, and nobody else's on top."""
+        assert self._working is not None
+        return self._left and self._working.uncancel() == 0
+
+    def end(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _begin(self) -> None:
+        self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        assert self._working is not None
+        self._left = True
+        self._working.cancel()
 
 
 def error_response(error: GatewayError) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from gateway_service.store.execution_log import FinishedExecution
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class _Series(NamedTuple):
+    executions: Counter
+    seconds: Histogram
+    input_tokens: Counter
+    output_tokens: Counter
 
 
 class Metrics:
@@ -26,6 +33,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._found: dict[tuple[str, str, str, str], _Series] = {}
         self._executions = Counter(
             "kaizen_executions", "Finished executions.", ["registration", "track", "channel", "status"],
             registry=self._registry,
@@ -68,13 +76,28 @@ class Metrics:
 
     def observe(self, execution: FinishedExecution, *, canary: bool) -> None:
         """Count a finished execution."""
-        name, track = execution.registration, "canary" if canary else "release"
-        self._executions.labels(name, track, execution.channel, execution.status).inc()
-        self._seconds.labels(name, track).observe(execution.duration_ms / 1_000)
-        self._tokens.labels(name, track, "input").inc(execution.input_tokens)
-        self._tokens.labels(name, track, "output").inc(execution.output_tokens)
+        track = "canary" if canary else "release"
+        series = self._series(execution.registration, track, execution.channel, execution.status)
+        series.executions.inc()
+        series.seconds.observe(execution.duration_ms / 1_000)
+        if execution.input_tokens:
+            series.input_tokens.inc(execution.input_tokens)
+        if execution.output_tokens:
+            series.output_tokens.inc(execution.output_tokens)
         if execution.error_code == ErrorCode.STOPPED:
-            self._stopped.labels(name, "cancelled").inc()
+            self._stopped.labels(execution.registration, "cancelled").inc()
+
+    def _series(self, name: str, track: str, channel: str, status: str) -> _Series:
+        """What executions of this kind count in. Found once: looking labels up is most of what counting costs."""
+        found = self._found.get((name, track, channel, status))
+        if found is None:
+            found = self._found[name, track, channel, status] = _Series(
+                self._executions.labels(name, track, channel, status),
+                self._seconds.labels(name, track),
+                self._tokens.labels(name, track, "input"),
+                self._tokens.labels(name, track, "output"),
+            )
+        return found
 
     def refuse_stopped(self, registration: str) -> None:
         """Count a call that a stop has refused."""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from contract.names import registration_of
 from contract.nodes import KAIZEN_AGENT
+from contract.plain_schemas import plainly_fits
 from contract.schemas import compile_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from jsonschema.protocols import Validator
 
@@ -29,7 +30,10 @@ class Registration:
             memories there is only that one, and the release's digest tells which of the two it was.
         canary: whether it lies here as a canary.
         input_schema: the interface's inputs, closed: fields it does not name are refused.
+        input_fits, output_fits: a quick yes, see `plainly_fits`; after anything else, the validators decide.
         streaming_node: the node whose text is the first output, if that is so: its tokens can be streamed.
+        digest: the release's.
+        bindings: by node, its inputs' names and those of the caller's inputs that flow into them.
         plan: how it is executed; made at the first execution.
         retired: whether another generation took the name.
     """
@@ -39,9 +43,13 @@ class Registration:
     release: Release
     canary: bool = False
     input_schema: dict[str, Any] = field(init=False)
+    input_fits: Callable[[Any], bool] = field(init=False)
     input_validator: Validator = field(init=False)
+    output_fits: Callable[[Any], bool] = field(init=False)
     output_validator: Validator | None = field(init=False)
     streaming_node: str | None = field(init=False)
+    digest: str = field(init=False)
+    bindings: Mapping[str, tuple[tuple[str, str], ...]] = field(init=False)
     plan: Plan | None = None
     retired: bool = False
 
@@ -51,6 +59,12 @@ class Registration:
         self.input_validator = compile_schema(self.input_schema)
         schema = interface.output_schema
         self.output_validator = None if schema is None else compile_schema(schema)
+        self.input_fits, self.output_fits = plainly_fits(self.input_schema), plainly_fits(schema or {})
+        self.digest = self.release.digest
+        self.bindings = {
+            node.id: tuple((each.parameter, each.input) for each in interface.bindings if each.node == node.id)
+            for node in self.release.workflow.nodes
+        }
         first = interface.outputs[0]
         self.streaming_node = first.node if first.output == "text" else None
 
@@ -84,8 +98,7 @@ class Registration:
 
     def bound_values(self, node: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """The caller's values for one node: its declared bindings, and nothing else."""
-        bindings = self.release.interface.bindings
-        return {binding.parameter: inputs.get(binding.input) for binding in bindings if binding.node == node}
+        return {parameter: inputs.get(name) for parameter, name in self.bindings[node]}
 
     def describe(self) -> dict[str, Any]:
         """What callers may know of it: the interface, but no instructions and no profile."""

@@ -36,7 +36,7 @@ class Stopped:
 
     def covers(self, registration: Registration) -> bool:
         """Whether a release must not run under the name it has here."""
-        return registration.name in self.registrations or registration.release.digest in self.releases
+        return registration.name in self.registrations or registration.digest in self.releases
 
 
 class StoppedError(GatewayError):

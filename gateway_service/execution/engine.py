@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
-import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,7 @@ class Invocation:
     turn: ClientTurn = NO_CLIENT_TOOLS
     depth: int = 0
     max_tokens: int | None = None
-    execution_id: str = field(default_factory=lambda: f"exe_{uuid.uuid4().hex}")
+    execution_id: str = field(default_factory=lambda: f"exe_{secrets.token_hex(16)}")
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,10 @@ class Engine:
         return execution
 
     def _check_inputs(self, invocation: Invocation) -> None:
-        violation = first_violation(invocation.registration.input_validator, invocation.inputs)
+        registration = invocation.registration
+        if registration.input_fits(invocation.inputs):
+            return
+        violation = first_violation(registration.input_validator, invocation.inputs)
         if violation:
             path = f"inputs.{violation.path}".rstrip(".")
             raise GatewayError(ErrorCode.INVALID_INPUT, f"{path} {violation.reason}", path=path)
@@ -246,7 +249,7 @@ class Engine:
         return Result(
             execution_id=invocation.execution_id,
             registration=registration.name,
-            release=registration.release.digest,
+            release=registration.digest,
             outputs=outputs,
             usage=_usage(calls),
             finish_reason=answering.finish_reason if answering else "stop",
@@ -267,7 +270,7 @@ class Engine:
         finished = FinishedExecution(
             execution_id=invocation.execution_id,
             registration=invocation.registration.name,
-            release_digest=invocation.registration.release.digest,
+            release_digest=invocation.registration.digest,
             key_id=invocation.key_id,
             channel=invocation.channel,
             started_at=started.isoformat(timespec="milliseconds"),
@@ -286,10 +289,10 @@ def _calls(invocation: Invocation, execution: Execution, tools: ToolAccess, *, s
     """What the nodes are given, by node."""
     registration = invocation.registration
     calls = {}
-    for node in registration.release.workflow.nodes:
-        values = registration.bound_values(node.id, invocation.inputs)
-        answers = node.id == registration.streaming_node
-        calls[node.id] = Call(
+    for node in registration.bindings:
+        values = registration.bound_values(node, invocation.inputs)
+        answers = node == registration.streaming_node
+        calls[node] = Call(
             values=values,
             chat=execution.chat,
             open_tools=lambda wanted: tools.open(wanted, invocation, execution),
@@ -318,7 +321,7 @@ def _conversations(invocation: Invocation) -> list[tuple[str, Conversation]]:
 def _outputs(registration: Registration, results: dict[str, dict[str, Any]], *, whole: bool) -> dict[str, Any]:
     """The outputs; checked, unless the caller shall do something before there is a whole answer."""
     outputs = {output.name: results[output.node][output.output] for output in registration.release.interface.outputs}
-    if whole and registration.output_validator is not None:
+    if whole and registration.output_validator is not None and not registration.output_fits(outputs):
         violation = first_violation(registration.output_validator, outputs)
         if violation:
             path = f"outputs.{violation.path}".rstrip(".")
