@@ -7,14 +7,14 @@ was lost and the count began anew.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import sqlite3
 import threading
 from collections import deque
-from dataclasses import astuple, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from contract.admin_api import Channel, ExecutionPage, ExecutionRecord, ExecutionStatus
 from gateway_service.store.database import connect, initialize
@@ -51,14 +51,20 @@ _COLUMNS = (
     "execution_id, registration, release_digest, key_id, channel, started_at, duration_ms, status, error_code, "
     "input_tokens, output_tokens, session_id"
 )
-_INSERT = f"INSERT INTO execution ({_COLUMNS}) VALUES ({', '.join('?' * 12)})"  # noqa: S608 (constant)
+_INSERT = (
+    f"INSERT INTO execution ({_COLUMNS}) SELECT "  # noqa: S608 (constant)
+    + ", ".join(f"value ->> {position}" for position in range(12))
+    + " FROM json_each(?) ORDER BY key"
+)
+"""One statement for a whole batch. With `executemany`, sqlite3 would hand the interpreter's lock over at every row, and
+each time take it back from the thread that serves."""
+
 _SELECT = f"SELECT seq, {_COLUMNS} FROM execution WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 (constant)
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FinishedExecution:
+class FinishedExecution(NamedTuple):
     """What is recorded of an execution; in the order of the columns. Holds no prompt and no answer."""
 
     execution_id: str
@@ -148,7 +154,7 @@ class ExecutionLog:
             return
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            self._connection.executemany(_INSERT, [astuple(execution) for execution in batch])
+            self._connection.execute(_INSERT, (json.dumps(batch),))
             self._prune(len(batch))
             self._connection.execute("COMMIT")
         except BaseException:
