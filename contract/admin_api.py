@@ -212,12 +212,31 @@ class Channel(StrEnum):
     CLI = "cli"
 
 
+class NodeRecord(Answer):
+    """What one node of an execution did. A node that never began has none.
+
+    Attributes:
+        node: its id in the release.
+        status: `cancelled` also for a node that still ran when another one's failure ended the execution.
+        duration_ms: from its beginning to its end, or to that of the execution.
+        input_tokens, output_tokens: what it spent, also when it failed afterwards.
+    """
+
+    node: LogText
+    status: ExecutionStatus
+    duration_ms: Milliseconds
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    error_code: CodeText | None = None
+
+
 class ExecutionRecord(Answer):
     """One finished execution. Holds no prompt and no answer.
 
     Attributes:
         seq: position in the log, counted from 1 within its epoch.
         input_tokens, output_tokens: as the model's provider reported them; 0 if it did not.
+        nodes: in the order of the plan; empty from a gateway that does not say.
     """
 
     seq: Position
@@ -233,6 +252,7 @@ class ExecutionRecord(Answer):
     input_tokens: Count = 0
     output_tokens: Count = 0
     session_id: SessionText | None = None
+    nodes: list[NodeRecord] = []
 
 
 class UnreadableRecord(Answer):

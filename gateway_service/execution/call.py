@@ -11,10 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from contract.errors import ErrorCode
     from contract.tools import Tool
     from gateway_service.models.messages import Answer, ChatRequest, ClientTurn, Message, ToolCall, Usage
     from gateway_service.models.openai_protocol import Emit
     from gateway_service.tools.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a node ended that did not succeed; a cancellation has no code."""
+
+    code: ErrorCode | None
+
 
 CALL = "kaizen.call"
 """The one runtime input of every node. The dot keeps it apart from all inputs that a release can name."""
@@ -41,6 +50,8 @@ class Call:
         usage: set by the node: what it spent, also when it failed afterwards.
         answered_by: set by the node: the model profile that answered last, which may be a fallback.
         finish_reason: set by the node: why the model ended, as it says itself.
+        began, ended: when it ran, in seconds of `time.perf_counter`; None as long as it did not.
+        failure: why it did not succeed. Not the exception, which would hold everything in a circle.
     """
 
     values: Mapping[str, Any]
@@ -55,6 +66,9 @@ class Call:
     usage: Usage | None = None
     answered_by: str = ""
     finish_reason: str = "stop"
+    began: float | None = None
+    ended: float | None = None
+    failure: Failure | None = None
 
     def __repr__(self) -> str:
         """Say nothing of the values: kailash formats inputs into messages."""

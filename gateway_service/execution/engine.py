@@ -16,6 +16,7 @@ from contract.schemas import first_violation
 from gateway_service.errors import GatewayError
 from gateway_service.execution.call import Call
 from gateway_service.execution.running import Execution
+from gateway_service.execution.trace import traces
 from gateway_service.models.messages import NO_CLIENT_TOOLS, ClientTurn, Message, Usage
 from gateway_service.nodes.agent import MESSAGE_INPUT
 from gateway_service.stopped import StoppedError
@@ -174,9 +175,9 @@ class Engine:
             code = None
             return result
         finally:
-            usage = _usage(execution.calls)
+            ended, calls = time.perf_counter(), execution.calls
             self._running.discard(execution)
-            self._record(invocation, usage, started, time.perf_counter() - clock, code)
+            self._record(invocation, calls, started, (clock, ended), code)
 
     def _admit(self, invocation: Invocation, emit: Emit | None) -> Execution:
         """Begin an execution, or refuse it.
@@ -265,8 +266,14 @@ class Engine:
             await asyncio.to_thread(self._memory.remember, conversation, calls[node].exchange)
 
     def _record(
-        self, invocation: Invocation, usage: Usage, started: datetime, seconds: float, code: ErrorCode | None
+        self,
+        invocation: Invocation,
+        calls: dict[str, Call],
+        started: datetime,
+        clock: tuple[float, float],
+        code: ErrorCode | None,
     ) -> None:
+        usage = _usage(calls)
         finished = FinishedExecution(
             execution_id=invocation.execution_id,
             registration=invocation.registration.name,
@@ -274,12 +281,13 @@ class Engine:
             key_id=invocation.key_id,
             channel=invocation.channel,
             started_at=started.isoformat(timespec="milliseconds"),
-            duration_ms=round(seconds * 1_000, 3),
+            duration_ms=round((clock[1] - clock[0]) * 1_000, 3),
             status=_STATUSES.get(code, ExecutionStatus.FAILED),
             error_code=code,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             session_id=invocation.session_id,
+            nodes=traces(calls, clock[1]),
         )
         self._log.record(finished)
         self._metrics.observe(finished, canary=invocation.registration.canary)

@@ -11,6 +11,7 @@ strangers that stand on the same level of the graph.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -18,6 +19,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway_service.execution.call import CALL
+from gateway_service.execution.trace import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -66,7 +68,14 @@ class Step:
     async def run(self, call: Call, results: Results) -> Outputs:
         """Run the node on what the nodes before it have answered."""
         connected = {wire.name: results[wire.source][wire.output] for wire in self.wires}
-        return await self.node.async_run(**connected, **{CALL: call})
+        call.began = time.perf_counter()
+        try:
+            return await self.node.async_run(**connected, **{CALL: call})
+        except BaseException as error:
+            call.failure = failure_of(error)
+            raise
+        finally:
+            call.ended = time.perf_counter()
 
 
 @dataclass(frozen=True, slots=True)

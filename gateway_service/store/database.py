@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gateway_service.files import exclusive
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _BUSY_TIMEOUT_S = 10.0
+_NOTHING: Mapping[tuple[str, str], str] = MappingProxyType({})
 
 
 def connect(path: Path, *, durable: bool) -> sqlite3.Connection:
@@ -26,8 +29,13 @@ def connect(path: Path, *, durable: bool) -> sqlite3.Connection:
     return connection
 
 
-def initialize(path: Path, schema: str) -> None:
+def initialize(path: Path, schema: str, added: Mapping[tuple[str, str], str] = _NOTHING) -> None:
     """Create the file with its tables, if it is not there yet.
+
+    Args:
+        path: where.
+        schema: statements that create what is missing.
+        added: columns that files of an earlier version lack, by (table, column), with their type.
 
     Raises:
         sqlite3.DatabaseError: the file is no database, or is damaged.
@@ -38,5 +46,13 @@ def initialize(path: Path, schema: str) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(f"BEGIN IMMEDIATE; {schema} COMMIT;")
+            for (table, column), kind in added.items():
+                _add_column(connection, table, column, kind)
         finally:
             connection.close()
+
+
+def _add_column(connection: sqlite3.Connection, table: str, column: str, kind: str) -> None:
+    present = connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone()
+    if not present:
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")

@@ -16,11 +16,13 @@ from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from contract.admin_api import Channel, ExecutionPage, ExecutionRecord, ExecutionStatus
+from contract.admin_api import Channel, ExecutionPage, ExecutionRecord, ExecutionStatus, NodeRecord
 from gateway_service.store.database import connect, initialize
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway_service.execution.trace import NodeTrace
 
 FILE_NAME = "executions.sqlite"
 
@@ -42,18 +44,19 @@ CREATE TABLE IF NOT EXISTS execution (
     error_code TEXT,
     input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
-    session_id TEXT
+    session_id TEXT,
+    nodes TEXT
 ) STRICT;
 CREATE TABLE IF NOT EXISTS log (one INTEGER PRIMARY KEY CHECK (one = 1), epoch TEXT NOT NULL) STRICT;
 """
 
 _COLUMNS = (
     "execution_id, registration, release_digest, key_id, channel, started_at, duration_ms, status, error_code, "
-    "input_tokens, output_tokens, session_id"
+    "input_tokens, output_tokens, session_id, nodes"
 )
 _INSERT = (
     f"INSERT INTO execution ({_COLUMNS}) SELECT "  # noqa: S608 (constant)
-    + ", ".join(f"value ->> {position}" for position in range(12))
+    + ", ".join(f"value ->> {position}" for position in range(13))
     + " FROM json_each(?) ORDER BY key"
 )
 """One statement for a whole batch. With `executemany`, sqlite3 would hand the interpreter's lock over at every row, and
@@ -79,6 +82,7 @@ class FinishedExecution(NamedTuple):
     input_tokens: int
     output_tokens: int
     session_id: str | None
+    nodes: tuple[NodeTrace, ...] = ()
 
 
 class ExecutionLog:
@@ -86,7 +90,7 @@ class ExecutionLog:
 
     def __init__(self, data_dir: Path, *, keep: int) -> None:
         path = data_dir / FILE_NAME
-        initialize(path, _SCHEMA)
+        initialize(path, _SCHEMA, added={("execution", "nodes"): "TEXT"})
         self._keep = keep
         self._connection = connect(path, durable=False)
         self._connection.execute("INSERT OR IGNORE INTO log (one, epoch) VALUES (1, ?)", (secrets.token_hex(8),))
@@ -182,10 +186,19 @@ class ExecutionLog:
 
 def _record(row: tuple[Any, ...]) -> ExecutionRecord:
     seq, execution_id, registration, digest, key_id, channel, started_at, duration, status, code, *rest = row
-    input_tokens, output_tokens, session_id = rest
+    input_tokens, output_tokens, session_id, nodes = rest
     return ExecutionRecord.model_construct(
         seq=seq, execution_id=execution_id, registration=registration, release_digest=digest, key_id=key_id,
         channel=Channel(channel), started_at=datetime.fromisoformat(started_at), duration_ms=duration,
         status=ExecutionStatus(status), error_code=code, input_tokens=input_tokens, output_tokens=output_tokens,
-        session_id=session_id,
+        session_id=session_id, nodes=[_node_record(*trace) for trace in json.loads(nodes or "[]")],
+    )  # fmt: skip
+
+
+def _node_record(
+    node: str, status: str, duration: float, input_tokens: int, output_tokens: int, code: str | None
+) -> NodeRecord:
+    return NodeRecord.model_construct(
+        node=node, status=ExecutionStatus(status), duration_ms=duration, input_tokens=input_tokens,
+        output_tokens=output_tokens, error_code=code,
     )  # fmt: skip

@@ -48,6 +48,12 @@ def test_two_agents_side_by_side_and_a_template_behind_them(
     assert sorted(each["messages"][0]["content"] for each in model.requests) == ["First.", "Second."]
     (record,) = executions_of(studio, name, 1)
     assert record["status"] == "succeeded"
+    traces = {trace["node"]: trace for trace in record["nodes"]}
+    assert traces.keys() == {"first", "second", "both"}
+    assert {trace["status"] for trace in traces.values()} == {"succeeded"}
+    assert sum(trace["input_tokens"] for trace in traces.values()) == record["input_tokens"] > 0
+    assert traces["both"]["input_tokens"] == traces["both"]["output_tokens"] == 0
+    assert all(0 <= trace["duration_ms"] <= record["duration_ms"] for trace in traces.values())
 
 
 def test_what_was_built_is_built_again_after_a_replacement(studio: Studio, name: str, call: Any) -> None:
@@ -73,6 +79,9 @@ def test_a_failing_node_ends_its_siblings(studio: Studio, name: str, call: Any, 
     assert answer.status_code == 502
     assert error_of(answer)["code"] == "model_failed"
     assert model.abandoned.wait(10), "the sibling's call of the model goes on"
+    (record,) = executions_of(studio, name, 1)
+    traces = {trace["node"]: (trace["status"], trace.get("error_code")) for trace in record["nodes"]}
+    assert traces == {"first": ("failed", "model_failed"), "second": ("cancelled", None)}
 
 
 def fan_in() -> Release:

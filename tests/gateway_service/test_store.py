@@ -97,6 +97,24 @@ def test_the_execution_log_is_bounded(fresh_gateway: MakeGateway) -> None:
     assert (page["first_seq"], page["next_after"]) == (402, 501)
 
 
+def test_a_log_of_an_earlier_version_is_read_and_goes_on(fresh_gateway: MakeGateway) -> None:
+    gateway = fresh_gateway().start()
+    studio = gateway.admin()
+    studio.place(AGENT, agent_release())
+    key = studio.issue()
+    gateway.ask(key)
+    gateway.stop()
+    with sqlite3.connect(gateway.data_dir / "executions.sqlite") as log:
+        log.execute("ALTER TABLE execution DROP COLUMN nodes")
+    gateway.start()
+    gateway.ask(key)
+    studio = gateway.admin()
+    wait_until(lambda: len(studio.executions()["items"]) == 2)
+    before, after = studio.executions()["items"]
+    assert before["nodes"] == []
+    assert [trace["node"] for trace in after["nodes"]] == ["agent"]
+
+
 def test_secrets_lie_in_files_of_their_owner_and_in_no_log(fresh_gateway: MakeGateway, model: ModelServer) -> None:
     gateway = fresh_gateway(GATEWAY_LOG_LEVEL="debug").start()
     studio = gateway.admin()
