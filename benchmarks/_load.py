@@ -37,18 +37,23 @@ class Load:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of a load; latencies in milliseconds."""
+    """What came of a load; latencies in milliseconds.
+
+    Attributes:
+        answered: all requests, those that do not count included.
+    """
 
     rps: float
     p50_ms: float
     p99_ms: float
+    answered: int
 
     @classmethod
-    def of(cls, latencies_s: list[float], seconds: float) -> Seen:
+    def of(cls, latencies_s: list[float], seconds: float, uncounted: int = 0) -> Seen:
         """Sum up."""
         ordered = sorted(latencies_s)
         p50, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * part))] * 1000 for part in (0.5, 0.99))
-        return cls(len(ordered) / seconds, p50, p99)
+        return cls(len(ordered) / seconds, p50, p99, len(ordered) + uncounted)
 
 
 class _Connection(asyncio.Protocol):
@@ -103,10 +108,11 @@ async def apply(load: Load) -> Seen:
     for _ in range(load.connections):
         await loop.create_connection(lambda: _Connection(load, latencies, failed), "127.0.0.1", load.port)
     await _unless_failed(failed, load.warm_s)
+    uncounted = len(latencies)
     latencies.clear()
     began = time.perf_counter()
     await _unless_failed(failed, load.seconds)
-    return Seen.of(latencies, time.perf_counter() - began)
+    return Seen.of(latencies, time.perf_counter() - began, uncounted)
 
 
 async def _unless_failed(failed: asyncio.Future[Any], seconds: float) -> None:

@@ -5,9 +5,10 @@ called directly, by Nexus's own HTTP server, and by this gateway with everything
 execution log. Each is a process of its own. In each round they take turns at 1, 16 and 64 connections; figures are
 medians over the rounds.
 
-Prints `{"rps": {contender: {connections: n}}, "vs_stock_nexus", "vs_fastapi", "p50_ms", "p99_ms": {connections: n}}`;
-the ratios and latencies are those of the gateway with one worker. `KAIZEN_BENCH_ROUNDS` and `KAIZEN_BENCH_SECONDS` (of
-each measurement) change the effort.
+Prints `{"rps": {contender: {connections: n}}, "vs_stock_nexus", "vs_fastapi", "p50_ms", "p99_ms": {connections: n},
+"cpu_us": {contender: {connections: n}}}`; the ratios and latencies are those of the gateway with one worker. `cpu_us`
+is the contender's processor time for each request, which a busy machine distorts least. `KAIZEN_BENCH_ROUNDS` and
+`KAIZEN_BENCH_SECONDS` (of each measurement) change the effort.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ _NO_MODEL = "http://127.0.0.1:9/v1"
 class Contender(Protocol):
     """Something that answers."""
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        ...
+
     def measure(self, connections: int) -> Seen:
         """Keep it busy for a while."""
         ...
@@ -54,6 +60,7 @@ class Server:
 
     port: int
     request: str
+    pid: int
 
     def measure(self, connections: int) -> Seen:
         """Send requests from a process of its own."""
@@ -71,6 +78,11 @@ class Direct:
 
     process: subprocess.Popen[bytes]
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
+
     def measure(self, connections: int) -> Seen:
         """Ask the process to keep itself busy."""
         assert self.process.stdin is not None
@@ -85,6 +97,20 @@ class Figures:
     """All measurements of one contender."""
 
     seen: dict[int, list[Seen]] = field(default_factory=lambda: {level: [] for level in LEVELS})
+    cpu_us: dict[int, list[float]] = field(default_factory=lambda: {level: [] for level in LEVELS})
+
+    def measure(self, contender: Contender, connections: int) -> Seen:
+        """Measure once more."""
+        before = _cpu_s(contender.pid)
+        seen = contender.measure(connections)
+        self.seen[connections].append(seen)
+        self.cpu_us[connections].append((_cpu_s(contender.pid) - before) / seen.answered * 1_000_000)
+        return seen
+
+    @property
+    def median_cpu_us(self) -> dict[str, float]:
+        """Processor time for each request, by connections."""
+        return {str(level): round(statistics.median(self.cpu_us[level])) for level in LEVELS}
 
     def median(self, what: str) -> dict[str, float]:
         """The median of a figure over the rounds, by connections."""
@@ -106,8 +132,7 @@ def main() -> None:
         for number in range(1, ROUNDS + 1):
             for level in LEVELS:
                 for name, contender in contenders.items():
-                    seen = contender.measure(level)
-                    figures[name].seen[level].append(seen)
+                    seen = figures[name].measure(contender, level)
                     print(
                         f"round {number}, {level} connections, {name}: {seen.rps:.0f}/s, "
                         f"p50 {seen.p50_ms:.2f} ms, p99 {seen.p99_ms:.2f} ms",
@@ -129,7 +154,14 @@ def _report(figures: dict[str, Figures]) -> dict[str, object]:
         "vs_fastapi": against("fastapi"),
         "p50_ms": _rounded(ours.median("p50_ms"), 2),
         "p99_ms": _rounded(ours.median("p99_ms"), 2),
+        "cpu_us": {name: each.median_cpu_us for name, each in figures.items()},
     }
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time that a process has used, in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc_pid_stat(5): fields 14 and 15
 
 
 def _rounded(levels: dict[str, float], digits: int) -> dict[str, float]:
@@ -147,6 +179,7 @@ def _gateway(folder: Path, **extra: str) -> Iterator[Server]:
         yield Server(
             process.port,
             _request("POST", f"/workflows/{_NAME}/execute", '{"inputs":{"message":"you"}}', f"Bearer {key.text}"),
+            process.pid,
         )
     finally:
         process.kill()
@@ -154,14 +187,14 @@ def _gateway(folder: Path, **extra: str) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def _served(contender: str, method: str, path: str, body: str) -> Iterator[Server]:
-    server = Server(free_port(), _request(method, path, body))
+    port = free_port()
     process = subprocess.Popen(
-        [PYTHON, "-m", "benchmarks._contenders", contender, str(server.port)],
+        [PYTHON, "-m", "benchmarks._contenders", contender, str(port)],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_until(lambda: _answers(method, f"http://127.0.0.1:{server.port}{path}", body))
-        yield server
+        wait_until(lambda: _answers(method, f"http://127.0.0.1:{port}{path}", body))
+        yield Server(port, _request(method, path, body), process.pid)
     finally:
         process.kill()
         process.wait()
