@@ -7,17 +7,19 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, field_validator
 
-from contract.canonical import DIGEST_PATTERN
+from contract.canonical import DIGEST_PATTERN, MAX_SAFE_INTEGER
 from contract.document import Document, Part
 from contract.errors import ContractError
 from contract.names import check_key_id, check_registration_name
 
 PREFIX = "kzk"
 EVERYTHING = "*"
+RATE_LIMIT_MAX = 1_000_000
 _SECRET_BYTES = 32
 _SECRET_MAX_LENGTH = 128
 
@@ -72,8 +74,52 @@ class KeyText:
         return hash_secret(self.id, self.secret)
 
 
+TOKENS = "tokens"
+"""The unit of a budget that counts tokens."""
+
+MICRO = 1_000_000
+"""Budgets of money are kept in millionths of the currency's unit."""
+
+
+class BudgetWindow(StrEnum):
+    """How long a budget lasts until it is filled up again: calendar windows in UTC, a week from Monday on."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class Budget(Part):
+    """What a key may spend in each window.
+
+    Attributes:
+        amount: tokens, read and written together; or millionths of the currency's unit.
+        unit: `tokens`, or a currency (three capital letters, ISO 4217). Money is reckoned with the prices of the
+            gateway's own model profiles; a gateway that has none in this currency refuses the key.
+    """
+
+    amount: Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
+    unit: Annotated[str, Field(pattern=r"^(tokens|[A-Z]{3})$")]
+    window: BudgetWindow
+
+
 class KeyLimits(Part):
-    """Limits of one key. There are none yet: a limit that a gateway does not enforce is refused, not ignored."""
+    """Limits of one key, on each gateway or on all that share their counts. None is no limit.
+
+    A gateway that does not know a limit refuses the key: a limit is never ignored.
+
+    Attributes:
+        requests_per_minute: executions begun in any 60 seconds.
+        tokens_per_minute: tokens, read and written together, in any 60 seconds.
+        concurrent: executions at once.
+        budget: tokens or money in a calendar window.
+    """
+
+    requests_per_minute: Annotated[int, Field(ge=1, le=RATE_LIMIT_MAX)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)] | None = None
+    concurrent: Annotated[int, Field(ge=1, le=RATE_LIMIT_MAX)] | None = None
+    budget: Budget | None = None
 
 
 class CallerKey(Document):

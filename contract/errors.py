@@ -34,6 +34,8 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     INVALID_JSON = "invalid_json"
     UNAUTHENTICATED = "unauthenticated"
+    BUDGET_SPENT = "budget_spent"
+    UNPRICED = "unpriced"
     FORBIDDEN = "forbidden"
     STOPPED = "stopped"
     INVALID_SIGNATURE = "invalid_signature"
@@ -49,6 +51,7 @@ class ErrorCode(StrEnum):
     NODE_FORBIDDEN = "node_forbidden"
     DIGEST_MISMATCH = "digest_mismatch"
     MODE_UNSUPPORTED = "mode_unsupported"
+    LIMIT_REACHED = "limit_reached"
     INTERNAL = "internal"
     MODEL_FAILED = "model_failed"
     NODE_FAILED = "node_failed"
@@ -69,6 +72,8 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID_REQUEST: 400,
     ErrorCode.INVALID_JSON: 400,
     ErrorCode.UNAUTHENTICATED: 401,
+    ErrorCode.BUDGET_SPENT: 402,
+    ErrorCode.UNPRICED: 402,
     ErrorCode.FORBIDDEN: 403,
     # A client that meets 403 does not try again by itself, which is what a stop is for.
     ErrorCode.STOPPED: 403,
@@ -85,6 +90,7 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.DIGEST_MISMATCH: 422,
     ErrorCode.MODE_UNSUPPORTED: 422,
     ErrorCode.HEADERS_TOO_LARGE: 431,
+    ErrorCode.LIMIT_REACHED: 429,
     # nginx's "client closed request": it reaches the execution log and the metrics, never a client.
     ErrorCode.CANCELLED: 499,
     ErrorCode.INTERNAL: 500,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from contract.errors import ErrorBody, ErrorCode, ErrorDetail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class GatewayError(Exception):
@@ -12,6 +17,7 @@ class GatewayError(Exception):
         path: the offending field of the request, where there is one.
         execution_id: the execution that failed, once there was one.
         retry_after_s: when trying again makes sense.
+        headers: further headers of the answer.
     """
 
     def __init__(
@@ -23,6 +29,7 @@ class GatewayError(Exception):
         self.path = path or None
         self.retry_after_s = retry_after_s
         self.execution_id: str | None = None
+        self.headers: Mapping[str, str] = {}
 
     def body(self) -> dict[str, object]:
         """The answer's body."""

@@ -18,7 +18,9 @@ from gateway_service.execution.engine import Engine, Invocation
 from gateway_service.execution.running import RunningExecutions
 from gateway_service.http import CallerLeft, error_response, from_exception
 from gateway_service.identity import load_identity
-from gateway_service.kinds import Stops, gateway_kinds
+from gateway_service.kinds import CallerKeys, Stops, gateway_kinds
+from gateway_service.limits.admission import Admission
+from gateway_service.limits.sqlite_ledger import SqliteLedger
 from gateway_service.live_state import LiveState, Snapshot
 from gateway_service.metrics import Metrics
 from gateway_service.models.client import ModelClient
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from contract.caller_keys import KeyLimits
     from gateway_service.execution.engine import Result
     from gateway_service.registrations import Registration
     from gateway_service.settings import Settings
@@ -76,11 +79,12 @@ class Gateway:
         self.store = PlacementStore(settings.data_dir, self.trust.vouches_for)
         self.log = ExecutionLog(settings.data_dir, keep=settings.executions_kept)
         self._memory = SessionMemory(settings.data_dir)
+        self._ledger = SqliteLedger(settings.data_dir)
         self.metrics = Metrics()
         self._runtime = NexusRuntime()
         self._running = RunningExecutions()
         self.kinds = gateway_kinds(
-            settings.profiles.keys(),
+            settings.profiles,
             check_tools=lambda release: check_tools(release, settings.tool_rules, settings.tool_secrets),
             warm=self._runtime.warm if settings.warm else _stay_cold,
             retire=self._runtime.retire,
@@ -93,6 +97,8 @@ class Gateway:
     async def start(self) -> None:
         """Load the store and get ready to execute. Runs on the event loop that serves."""
         self._models = ModelClient(self.settings.profiles, self.metrics)
+        prices = {name: profile.price for name, profile in self.settings.profiles.items() if profile.price}
+        self._limits = Admission(self._ledger, limits_of=self._limits_of, prices=prices)
         self.engine = Engine(
             runtime=self._runtime,
             models=self._models,
@@ -102,6 +108,7 @@ class Gateway:
             metrics=self.metrics,
             running=self._running,
             check_may_run=self._check_may_run,
+            limits=self._limits,
             max_concurrent=self.settings.max_concurrent,
         )
         self.state()
@@ -111,6 +118,7 @@ class Gateway:
         """Write what is pending and let go of everything. Executions have ended."""
         self._looking.cancel()
         await asyncio.wait({self._looking})
+        await self._limits.close()
         await self._models.close()
         await self._outgoing.close()
         await self._runtime.close()
@@ -154,6 +162,10 @@ class Gateway:
             self.metrics.refuse_stopped(registration.name)
             raise StoppedError(registration.name)
 
+    def _limits_of(self, key_id: str) -> KeyLimits | None:
+        key = self.state().view(CallerKeys).get(key_id)
+        return None if key is None else key.limits
+
     async def _keep_looking(self) -> None:
         """Take notice of what other processes on the same store have accepted, also while nobody calls."""
         while True:
@@ -171,6 +183,7 @@ class Gateway:
         return EventStream(
             lambda emit: self.engine.run(invocation, emit),
             form,
+            invocation.headers,
             lambda error: self.metrics.refuse("caller", error.code),
         )
 

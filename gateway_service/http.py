@@ -156,7 +156,7 @@ class _Watch:
 
 def error_response(error: GatewayError) -> Response:
     """The answer that an error becomes."""
-    headers = {}
+    headers = dict(error.headers)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if error.code is ErrorCode.UNAUTHENTICATED:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from weakref import WeakValueDictionary
 
-from contract.caller_keys import CallerKey
+from contract.caller_keys import TOKENS, CallerKey
 from contract.errors import ContractError
 from contract.kinds import API_KEY, ROUTE, STOP, WORKFLOW, Kind
 from contract.nodes import KAIZEN_AGENT
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contract.document import Document
     from contract.release import Release
     from gateway_service.execution.running import RunningExecutions
+    from gateway_service.settings import ModelProfile
     from gateway_service.store.placements import Placement
 
 Thing = TypeVar("Thing")
@@ -135,6 +136,18 @@ class CallerKeys(GatewayKind[CallerKey, "Mapping[str, CallerKey]"]):
 
     kind = API_KEY
 
+    def __init__(self, currencies: Collection[str]) -> None:
+        super().__init__()
+        self._currencies = currencies
+
+    def admit(self, payload: dict[str, Any]) -> Document:
+        """A key whose budget this gateway can reckon."""
+        key = cast("CallerKey", super().admit(payload))
+        budget = key.limits.budget
+        if budget is not None and budget.unit not in (TOKENS, *self._currencies):
+            raise ContractError(f"this gateway has no prices in {budget.unit}", "limits.budget.unit")
+        return key
+
 
 class Routes(GatewayKind[Route, "Mapping[str, Route]"]):
     """Traffic splits between a registration and its canary, by registration."""
@@ -167,7 +180,7 @@ class Stops(GatewayKind[Stop, Stopped]):
 
 
 def gateway_kinds(
-    profiles: Collection[str],
+    profiles: Mapping[str, ModelProfile],
     *,
     check_tools: Callable[[Release], None],
     warm: Callable[[], None],
@@ -177,7 +190,7 @@ def gateway_kinds(
     """All kinds of this gateway, by name.
 
     Args:
-        profiles: the names of its model profiles.
+        profiles: its model profiles, by name.
         check_tools: refuses a release whose tools its operator does not allow.
         warm: begins to load what executions need.
         retire: lets go of a registration that was replaced.
@@ -186,7 +199,7 @@ def gateway_kinds(
     kinds: tuple[GatewayKind[Any, Any], ...] = (
         Workflows(profiles, check_tools=check_tools, warm=warm, retire=retire),
         Routes(),
-        CallerKeys(),
+        CallerKeys({profile.price.currency for profile in profiles.values() if profile.price}),
         Stops(running),
     )
     return MappingProxyType({each.kind.name: each for each in kinds})

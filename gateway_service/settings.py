@@ -17,6 +17,7 @@ from contract.names import PROFILE_PATTERN
 from gateway_service.listeners import Address, Tls
 from gateway_service.outgoing.rules import HostPattern, OutgoingRules
 from gateway_service.outgoing.secrets import ToolSecret, read_secrets
+from gateway_service.prices import PRICE_MEMBERS, Price, PriceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ DEFAULT_PROFILE = "default"
 DEPLOY_TOKEN_MIN_LENGTH = 16
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _STRUCTURED_OUTPUTS = ("json_schema", "json_object", "none")
-_PROFILE_TEXTS = {"base_url", "model", "api_key", "api_key_env", "structured_output"}
+_PROFILE_TEXTS = {"base_url", "model", "api_key", "api_key_env", "structured_output", *PRICE_MEMBERS}
 _PROFILE_MEMBERS = _PROFILE_TEXTS | {"retries", "fallbacks"}
 _RETRIES_MAX = 5
 
@@ -51,6 +52,7 @@ class ModelProfile:
         structured_output: how the endpoint is asked for JSON; `none` where it knows no `response_format`.
         retries: how often a question is asked again, where that is safe.
         fallbacks: names of the profiles that are asked, in this order, when this one fails.
+        price: what its tokens cost; budgets of money can be kept only where it is known.
     """
 
     name: str
@@ -60,6 +62,7 @@ class ModelProfile:
     structured_output: str = "json_schema"
     retries: int = 1
     fallbacks: tuple[str, ...] = ()
+    price: Price | None = None
 
 
 @dataclass(frozen=True)
@@ -290,7 +293,7 @@ class _Reader:
         base_url = table.get("base_url", "").rstrip("/")
         return ModelProfile(
             name, base_url, table.get("model", ""), api_key, structured_output,
-            retries=self._retries(where, table), fallbacks=self._fallbacks(where, table),
+            retries=self._retries(where, table), fallbacks=self._fallbacks(where, table), price=self._price(where, table),
         )  # fmt: skip
 
     def _retries(self, where: str, table: Mapping[str, Any]) -> int:
@@ -313,6 +316,13 @@ class _Reader:
                 if name not in profiles or name == profile.name:
                     reason = "is the profile itself" if name == profile.name else "is no profile of this gateway"
                     self._problem(f"profiles.{profile.name}.fallbacks", f"names {name!r}, which {reason}")
+
+    def _price(self, where: str, table: Mapping[str, str]) -> Price | None:
+        try:
+            return Price.of_profile(table)
+        except PriceError as error:
+            self._problem(where, str(error))
+            return None
 
     def _api_key(self, where: str, table: Mapping[str, str]) -> str:
         variable = table.get("api_key_env", "")

@@ -66,7 +66,7 @@ class ApiChannel:
         if mode == "stream":
             return self._gateway.event_stream(invocation, ApiStream(invocation))
         result = await unless_gone(self._gateway.engine.run(invocation), request.receive)
-        return JsonResponse(result.to_json())
+        return JsonResponse(result.to_json(), headers=invocation.headers)
 
     async def execute_as_nexus(self, request: Request) -> Response:
         """Run a registration for `python -m nexus.cli`: ``{"parameters"}`` in, outputs by node out."""
@@ -78,7 +78,8 @@ class ApiChannel:
         )  # fmt: skip
         result = await unless_gone(self._gateway.engine.run(invocation), request.receive)
         # The CLI prints the members of each node's "result"; the whole release is one node to callers.
-        return JsonResponse({**result.to_json(), "outputs": {registration.name: {"result": result.outputs}}})
+        body = {**result.to_json(), "outputs": {registration.name: {"result": result.outputs}}}
+        return JsonResponse(body, headers=invocation.headers)
 
     async def _called(self, request: Request) -> tuple[Caller, dict[str, Any]]:
         limit = self._gateway.settings.max_body_bytes

@@ -12,7 +12,7 @@ from gateway_service.errors import GatewayError
 from gateway_service.http import CallerLeft, error_response, from_exception, unless_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -62,11 +62,21 @@ class EventStream(Response):
         self,
         run: Callable[[Callable[[str], Awaitable[None]]], Coroutine[Any, Any, Result]],
         form: StreamFormat,
+        limits: Mapping[str, str],
         refused: Callable[[GatewayError], None],
     ) -> None:
+        """Prepare the answer.
+
+        Args:
+            run: runs the execution, which hands each piece of its text to what it is given.
+            form: how the channel writes down what happens.
+            limits: headers that tell how the key stands with its limits; complete when the first piece comes.
+            refused: is told of an error that is answered.
+        """
         super().__init__()
         self._run = run
         self._form = form
+        self._limits = limits
         self._refused = refused
         self._events: asyncio.Queue[str | Result | GatewayError] = asyncio.Queue(_BUFFERED_PIECES)
 
@@ -94,7 +104,8 @@ class EventStream(Response):
             self._refused(event)
             await error_response(event)(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM_HEADERS})
+        limits = [(name.lower().encode(), value.encode()) for name, value in self._limits.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM_HEADERS, *limits]})
         await _chunk(send, self._form.opening())
         while event is None or isinstance(event, str):
             await _chunk(send, KEEP_ALIVE if event is None else self._form.piece(event))

@@ -69,4 +69,4 @@ class OpenAiChannel:
         if asked.stream:
             return self._gateway.event_stream(invocation, ChunkStream(invocation, with_usage=asked.stream_usage))
         result = await unless_gone(self._gateway.engine.run(invocation), request.receive)
-        return JsonResponse(completion(result))
+        return JsonResponse(completion(result), headers=invocation.headers)

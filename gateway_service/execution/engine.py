@@ -17,6 +17,7 @@ from gateway_service.errors import GatewayError
 from gateway_service.execution.call import Call
 from gateway_service.execution.running import Execution
 from gateway_service.execution.trace import traces
+from gateway_service.limits.shares import Shares
 from gateway_service.models.messages import NO_CLIENT_TOOLS, ClientTurn, Message, Usage
 from gateway_service.nodes.agent import MESSAGE_INPUT
 from gateway_service.stopped import StoppedError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway_service.execution.running import RunningExecutions
+    from gateway_service.limits.admission import Admission, Reservation
     from gateway_service.metrics import Metrics
     from gateway_service.models.client import ModelClient
     from gateway_service.models.messages import ToolCall
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from gateway_service.store.session_memory import SessionMemory
     from gateway_service.tools.toolbox import ToolAccess
 
-_OVERLOADED_RETRY_S = 1
 _DRAINING_RETRY_S = 5
 _STATUSES: dict[ErrorCode | None, ExecutionStatus] = {
     None: ExecutionStatus.SUCCEEDED,
@@ -61,6 +62,7 @@ class Invocation:
         turn: the tools that the caller runs itself; only a registration that takes them is given any.
         depth: how many agents stand between the caller and this execution: 0 unless it is the tool of one.
         max_tokens: a bound of the caller's own on the answer; it can lower the release's, and never raise it.
+        headers: how the key stands with its limits, for the answer; known as soon as the execution was admitted.
     """
 
     registration: Registration
@@ -73,6 +75,7 @@ class Invocation:
     depth: int = 0
     max_tokens: int | None = None
     execution_id: str = field(default_factory=lambda: f"exe_{secrets.token_hex(16)}")
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class Engine:
         metrics: Metrics,
         running: RunningExecutions,
         check_may_run: Callable[[Registration], None],
+        limits: Admission,
         max_concurrent: int,
     ) -> None:
         """Wire the engine.
@@ -130,6 +134,7 @@ class Engine:
             metrics: count them.
             running: knows them while they run.
             check_may_run: raises `GatewayError` if the gateway must not run a registration at this moment.
+            limits: keeps keys within theirs.
             max_concurrent: executions at once.
         """
         self._runtime = runtime
@@ -140,6 +145,8 @@ class Engine:
         self._metrics = metrics
         self._running = running
         self._check_may_run = check_may_run
+        self._limits = limits
+        self._shares = Shares(max_concurrent)
         self.max_concurrent = max_concurrent
         self.draining = False
 
@@ -156,16 +163,25 @@ class Engine:
             emit: receives the text piece by piece, where the registration streams.
 
         Raises:
-            GatewayError: the registration is stopped, the inputs do not fit, the gateway is full or draining, or the
-                execution failed.
+            GatewayError: a limit of the key is reached, the registration is stopped, the inputs do not fit, the gateway
+                is full or draining, or the execution failed.
         """
-        execution = self._admit(invocation, emit)
+        reservation = await self._limits.reserve(invocation)
+        invocation.headers.update(reservation.headers)
+        try:
+            execution = self._admit(invocation, emit, reservation)
+        except Exception as error:
+            await reservation.settle(begun=False)
+            if isinstance(error, GatewayError):
+                error.headers = invocation.headers
+            raise
         started, clock = datetime.now(UTC), time.perf_counter()
         code: ErrorCode | None = ErrorCode.INTERNAL
         try:
             result = await self._run_unless_stopped(invocation, execution)
         except GatewayError as error:
             error.execution_id, code = invocation.execution_id, error.code
+            error.headers = invocation.headers
             raise
         except asyncio.CancelledError:
             # The caller left, or the process ends; perhaps only since a stop has ended the execution.
@@ -177,9 +193,11 @@ class Engine:
         finally:
             ended, calls = time.perf_counter(), execution.calls
             self._running.discard(execution)
+            self._shares.give_back(invocation.key_id)
             self._record(invocation, calls, started, (clock, ended), code)
+            await reservation.settle()
 
-    def _admit(self, invocation: Invocation, emit: Emit | None) -> Execution:
+    def _admit(self, invocation: Invocation, emit: Emit | None, reservation: Reservation) -> Execution:
         """Begin an execution, or refuse it.
 
         There is no await in here: between the last look at the stops and the moment from which on a new stop finds the
@@ -187,9 +205,10 @@ class Engine:
         """
         self._check_may_run(invocation.registration)
         self._check_inputs(invocation)
-        self._check_capacity()
-        execution = Execution(invocation.registration, self._models.chat, emit)
+        self._check_not_draining()
+        execution = Execution(invocation.registration, reservation.metered(self._models.chat), emit)
         execution.calls = _calls(invocation, execution, self._tools, streams=emit is not None)
+        self._shares.take(invocation.key_id)
         self._running.add(execution)
         return execution
 
@@ -202,14 +221,10 @@ class Engine:
             path = f"inputs.{violation.path}".rstrip(".")
             raise GatewayError(ErrorCode.INVALID_INPUT, f"{path} {violation.reason}", path=path)
 
-    def _check_capacity(self) -> None:
+    def _check_not_draining(self) -> None:
         if self.draining:
             raise GatewayError(
                 ErrorCode.DRAINING, "the gateway is about to stop; another one serves", retry_after_s=_DRAINING_RETRY_S
-            )
-        if self.in_flight >= self.max_concurrent:
-            raise GatewayError(
-                ErrorCode.OVERLOADED, "the gateway runs as much as it may", retry_after_s=_OVERLOADED_RETRY_S
             )
 
     async def _run_unless_stopped(self, invocation: Invocation, execution: Execution) -> Result:

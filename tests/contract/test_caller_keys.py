@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from contract.caller_keys import CallerKey, KeyText
+from contract.caller_keys import Budget, BudgetWindow, CallerKey, KeyLimits, KeyText
+from contract.canonical import canonical_json
 from contract.errors import ContractError
 
 
@@ -68,7 +69,34 @@ def test_an_end_without_a_time_zone_is_refused(moment: Any) -> None:
     assert refusal.value.path == "expires_at"
 
 
-def test_a_limit_that_nothing_enforces_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("limits", "path"),
+    [
+        ({"calls_on_sundays": 5}, "limits.calls_on_sundays"),
+        ({"requests_per_minute": 0}, "limits.requests_per_minute"),
+        ({"requests_per_minute": "5"}, "limits.requests_per_minute"),
+        ({"tokens_per_minute": 1.5}, "limits.tokens_per_minute"),
+        ({"concurrent": -1}, "limits.concurrent"),
+        ({"budget": {"amount": 1, "unit": "tokens"}}, "limits.budget.window"),
+        ({"budget": {"amount": 0, "unit": "tokens", "window": "day"}}, "limits.budget.amount"),
+        ({"budget": {"amount": 1, "unit": "eur", "window": "day"}}, "limits.budget.unit"),
+        ({"budget": {"amount": 1, "unit": "EUR", "window": "year"}}, "limits.budget.window"),
+    ],
+)
+def test_a_limit_that_nothing_enforces_is_refused(limits: dict[str, Any], path: str) -> None:
     with pytest.raises(ContractError) as refusal:
-        payload(KeyText.generate(), limits={"requests_per_minute": 5})
-    assert refusal.value.path == "limits.requests_per_minute"
+        payload(KeyText.generate(), limits=limits)
+    assert refusal.value.path == path
+
+
+def test_keys_without_limits_keep_their_digest() -> None:
+    """As it was before there were limits: keys that gateways hold must not look changed."""
+    before = {"hash": "sha256:" + "0" * 64, "limits": {}, "scopes": ["*"]}
+    assert CallerKey.model_validate(before).canonical == canonical_json(before)
+
+
+def test_limits_travel_without_those_that_are_not_set() -> None:
+    limits = KeyLimits(concurrent=3, budget=Budget(amount=5, unit="EUR", window=BudgetWindow.DAY))
+    key = CallerKey(hash="sha256:" + "0" * 64, scopes=["*"], limits=limits)
+    assert key.to_json()["limits"] == {"concurrent": 3, "budget": {"amount": 5, "unit": "EUR", "window": "day"}}
+    assert CallerKey.parse(key.canonical).limits == limits

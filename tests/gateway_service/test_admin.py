@@ -269,12 +269,12 @@ def test_a_limit_that_the_gateway_does_not_enforce_is_refused(gateway: GatewayPr
     from contract.canonical import digest_of
 
     text = KeyText.generate()
-    payload = {"hash": text.hash, "scopes": ["*"], "limits": {"requests_per_minute": 3}}
+    payload = {"hash": text.hash, "scopes": ["*"], "limits": {"calls_on_sundays": 3}}
     digest = digest_of(payload)
     signature = Envelope(studio.gateway_id, "api-key", text.id, 1, digest).sign(gateway.organization_key)
     body = PutRequest(generation=1, digest=digest, signature=signature, payload=payload).body(API_KEY)
     answer = studio.send(API_KEY, text.id, body)
-    assert (answer.status_code, error_of(answer)["path"]) == (422, "key.limits.requests_per_minute")
+    assert (answer.status_code, error_of(answer)["path"]) == (422, "key.limits.calls_on_sundays")
 
 
 def test_a_key_can_be_narrowed(gateway: GatewayProcess, studio: Studio, name: str) -> None:

@@ -24,6 +24,8 @@ from gateway_service.execution.executor import Plan
 from gateway_service.execution.running import Execution, RunningExecutions
 from gateway_service.identity import load_identity
 from gateway_service.kinds import GatewayKind, Stops, Workflows
+from gateway_service.limits.admission import Admission
+from gateway_service.limits.sqlite_ledger import SqliteLedger
 from gateway_service.live_state import LiveState
 from gateway_service.models.client import ModelClient
 from gateway_service.models.messages import Message
@@ -250,10 +252,11 @@ async def test_what_a_stopped_node_answers_is_not_remembered(tmp_path: Path) -> 
     running, memory, runtime = RunningExecutions(), SessionMemory(tmp_path), Stubborn()
     log = ExecutionLog(tmp_path, keep=10)
     models = ModelClient({}, cast("Any", Unmeasured()))
+    limits = Admission(SqliteLedger(tmp_path), limits_of=lambda _: None, prices={})
     engine = Engine(
         runtime=runtime, models=models, tools=cast("Any", None), memory=memory, log=log,
         metrics=cast("Any", Unmeasured()), running=running,
-        check_may_run=lambda _: None, max_concurrent=1,
+        check_may_run=lambda _: None, limits=limits, max_concurrent=1,
     )  # fmt: skip
     registration = Registration.placed(AGENT, "a-registration", agent_release(memory=True))
     invocation = Invocation(registration, {"message": "Hi"}, "a-key", Channel.API, session_id="s")
@@ -266,5 +269,6 @@ async def test_what_a_stopped_node_answers_is_not_remembered(tmp_path: Path) -> 
     assert memory.recall(Conversation("a-key", AGENT, "s", node)) == []
     assert [record.error_code for record in log.page(0, 10).items if isinstance(record, ExecutionRecord)] == ["stopped"]
     await models.close()
+    await limits.close()
     log.close()
     memory.close()
