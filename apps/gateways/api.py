@@ -169,6 +169,13 @@ class KeyViewSet(ResourceViewSet[CallerKey]):
 
         return self.once(request, act)
 
+    @extend_schema(request=serializers.KeyChange, responses=serializers.KeyDetailSerializer)
+    def partial_update(self, _request: Request, **_: str) -> Response:
+        """Replace the limits of a key. What it has spent stays counted."""
+        key = self.get_object()
+        body = self.validated(serializers.KeyChange)
+        return self.answer(commands.limit_key(actor=self.actor, key=key, **body))
+
     @extend_schema(request=None, responses=serializers.KeyDetailSerializer)
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, **_: str) -> Response:

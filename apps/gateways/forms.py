@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,17 @@ from django.utils import timezone
 from apps.core.errors import Invalid
 from apps.core.forms import CodeTextarea, SecretInput
 from apps.gateways.labels import labels_from_text
+from apps.gateways.limits import amount_of
 from apps.gateways.models import Environment
 from apps.gateways.models.environments import DEFAULT_POLL_INTERVAL_S
 from apps.gateways.models.gateways import NAME_MAX_LENGTH
 from apps.gateways.models.keys import KEY_NAME_MAX_LENGTH
-from contract.caller_keys import EVERYTHING
+from contract.caller_keys import EVERYTHING, MICRO, RATE_LIMIT_MAX, TOKENS, BudgetWindow
+from contract.canonical import MAX_SAFE_INTEGER
 from contract.names import ENVIRONMENT_MAX_LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from django.db.models import QuerySet
 
@@ -134,8 +137,89 @@ class GatewayForm(forms.Form):
     labels = LabelsField()
 
 
-class KeyForm(InEnvironmentForm):
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_WINDOWS = tuple((window.value, f"each {window.value}") for window in BudgetWindow)
+
+
+class LimitsForm(forms.Form):
+    """What a key may use. Left empty, it may use any number."""
+
+    requests_per_minute = forms.IntegerField(
+        label="Calls a minute", required=False, min_value=1, max_value=RATE_LIMIT_MAX, help_text="In any 60 seconds."
+    )
+    tokens_per_minute = forms.IntegerField(
+        label="Tokens a minute",
+        required=False,
+        min_value=1,
+        max_value=MAX_SAFE_INTEGER,
+        help_text="Read and written together.",
+    )
+    concurrent = forms.IntegerField(label="At once", required=False, min_value=1, max_value=RATE_LIMIT_MAX)
+    budget_amount = forms.DecimalField(
+        label="Budget", required=False, max_digits=15, decimal_places=6, help_text="Tokens, or money such as 12.50."
+    )
+    budget_unit = forms.CharField(
+        label="Budget in",
+        required=False,
+        max_length=6,
+        widget=forms.TextInput(attrs={**_PLAIN, "placeholder": TOKENS}),
+        help_text="“tokens”, or a currency such as EUR, in which the gateways' model profiles have prices.",
+    )
+    budget_window = forms.ChoiceField(
+        label="Budget for",
+        required=False,
+        choices=_WINDOWS,
+        initial=BudgetWindow.MONTH.value,
+        help_text="UTC calendar.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a budget that is no number of tokens and no amount of money."""
+        cleaned = super().clean() or {}
+        amount, unit = cleaned.get("budget_amount"), _unit(cleaned)
+        if unit != TOKENS and not _CURRENCY.fullmatch(unit):
+            self.add_error("budget_unit", "Write tokens, or a currency of three letters such as EUR.")
+        elif amount is not None and amount <= 0:
+            self.add_error("budget_amount", "Write an amount above 0, or leave it empty for no budget.")
+        elif amount is not None and unit == TOKENS and amount != int(amount):
+            self.add_error("budget_amount", "Write a whole number of tokens.")
+        return cleaned
+
+    def chosen_limits(self) -> dict[str, Any]:
+        """The limits that were written, as the contract has them."""
+        names = ("requests_per_minute", "tokens_per_minute", "concurrent")
+        limits = {name: self.cleaned_data[name] for name in names if self.cleaned_data[name] is not None}
+        amount, unit = self.cleaned_data["budget_amount"], _unit(self.cleaned_data)
+        if amount is not None:
+            window = self.cleaned_data["budget_window"] or BudgetWindow.MONTH.value
+            limits["budget"] = {
+                "amount": int(amount if unit == TOKENS else amount * MICRO), "unit": unit, "window": window
+            }  # fmt: skip
+        return limits
+
+
+def limits_as_fields(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """A key's limits as the form's initial values."""
+    fields = {name: value for name, value in limits.items() if name != "budget"}
+    if budget := limits.get("budget"):
+        amount = amount_of(budget)
+        fields |= {
+            "budget_amount": f"{amount:f}".rstrip("0").rstrip(".") if amount % 1 else f"{amount:.0f}",
+            "budget_unit": budget["unit"],
+            "budget_window": budget["window"],
+        }
+    return fields
+
+
+def _unit(cleaned: Mapping[str, Any]) -> str:
+    unit = str(cleaned.get("budget_unit") or TOKENS).strip()
+    return TOKENS if unit.lower() == TOKENS else unit.upper()
+
+
+class KeyForm(LimitsForm, InEnvironmentForm):
     """A key for an application."""
+
+    field_order = ("environment", "name", "scopes", "lifetime")
 
     name = forms.CharField(
         max_length=KEY_NAME_MAX_LENGTH, help_text="What will use it, such as “web shop”. It shows in logs."

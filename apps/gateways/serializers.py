@@ -13,6 +13,8 @@ from apps.gateways.models.environments import DEFAULT_POLL_INTERVAL_S
 from apps.gateways.models.gateways import NAME_MAX_LENGTH
 from apps.gateways.models.keys import KEY_NAME_MAX_LENGTH
 from apps.gateways.queries import confirmations, environment_status, key_status, shown_status
+from contract.caller_keys import RATE_LIMIT_MAX, BudgetWindow
+from contract.canonical import MAX_SAFE_INTEGER
 from contract.names import ENVIRONMENT_MAX_LENGTH
 
 
@@ -111,8 +113,35 @@ class GatewayChange(StrictSerializer):
 
 _KEY = (
     "id", "public_id", "name", "environment", "scopes", "hint", "state", "expires_at", "revoked_at", "last_used_at",
-    "created_by", "created_at",
+    "created_by", "created_at", "limits",
 )  # fmt: skip
+
+
+class BudgetSerializer(StrictSerializer):
+    """What a key may spend in each window."""
+
+    amount = serializers.IntegerField(
+        min_value=1, max_value=MAX_SAFE_INTEGER, help_text="Tokens, or millionths of the currency's unit."
+    )
+    unit = serializers.CharField(help_text="`tokens`, or a currency such as EUR.")
+    window = serializers.ChoiceField(
+        choices=[window.value for window in BudgetWindow], help_text="Of the UTC calendar."
+    )
+
+
+class LimitsSerializer(StrictSerializer):
+    """Limits of a key. What is left out, or null, is no limit."""
+
+    requests_per_minute = serializers.IntegerField(
+        required=False, allow_null=True, min_value=1, max_value=RATE_LIMIT_MAX, help_text="Calls in any 60 seconds."
+    )
+    tokens_per_minute = serializers.IntegerField(
+        required=False, allow_null=True, min_value=1, max_value=MAX_SAFE_INTEGER, help_text="Read and written together."
+    )
+    concurrent = serializers.IntegerField(
+        required=False, allow_null=True, min_value=1, max_value=RATE_LIMIT_MAX, help_text="Executions at once."
+    )
+    budget = BudgetSerializer(required=False, allow_null=True)
 
 
 class KeySerializer(serializers.ModelSerializer[CallerKey]):
@@ -121,6 +150,7 @@ class KeySerializer(serializers.ModelSerializer[CallerKey]):
     environment = serializers.SlugRelatedField[Environment](slug_field="slug", read_only=True)
     state = serializers.CharField(read_only=True, help_text="active, expiring (within a week), expired or revoked")
     scopes = serializers.ListField(child=serializers.CharField(), help_text="Names of registrations, or `*` for all.")
+    limits = LimitsSerializer(read_only=True, help_text="null where there is none.")
 
     class Meta:
         model = CallerKey
@@ -174,6 +204,13 @@ class NewKey(StrictSerializer):
         child=serializers.CharField(), required=False, help_text="Names of registrations; everything unless given."
     )
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    limits = LimitsSerializer(required=False, help_text="None unless given.")
+
+
+class KeyChange(StrictSerializer):
+    """Body of changing a key."""
+
+    limits = LimitsSerializer(help_text="Replace all of them: what is left out ends.")
 
 
 class ConditionSerializer(serializers.Serializer[Any]):

@@ -58,6 +58,10 @@ def _why_not_remove(gateway: Gateway) -> str | None:
     return None if gateway.pinned else "It has never answered, so there is nothing to empty: forget it"
 
 
+def _why_not_limit(key: CallerKey) -> str | None:
+    return f"It is {key.state}" if key.state in ("revoked", "expired") else None
+
+
 def _why_not_revoke(key: CallerKey) -> str | None:
     return None if key.revoked_at is None else "It is revoked"
 
@@ -97,6 +101,13 @@ NEW_ENVIRONMENT = ActionButton(
 EDIT_ENVIRONMENT = ActionButton("Edit", icon="pencil", url="gateways:edit-environment", action="environment.edit")
 NEW_KEY = MakeButton("New key", icon="plus", url="gateways:create-key", action="caller-key.create", style="primary")
 NEW_KEY_HERE = replace(NEW_KEY, style="secondary")
+LIMIT = ActionButton(
+    "Limits",
+    icon="gauge",
+    url="gateways:limit-key",
+    action="caller-key.limit",
+    when=_why_not_limit,
+)
 REVOKE = ActionButton(
     "Revoke",
     icon="ban",

@@ -21,5 +21,6 @@ urlpatterns = [
     path("caller-keys/", views.KeyList.as_view(), name="caller-keys"),
     path("caller-keys/new/", views.KeyCreate.as_view(), name="create-key"),
     path("caller-keys/<uuid:pk>/", views.KeyDetail.as_view(), name="caller-key"),
+    path("caller-keys/<uuid:pk>/limits/", views.KeyLimit.as_view(), name="limit-key"),
     path("caller-keys/<uuid:pk>/revoke/", views.KeyRevoke.as_view(), name="revoke-key"),
 ]

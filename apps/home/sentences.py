@@ -23,6 +23,7 @@ _PHRASES = {
     "api-token.revoke": "revoked the API token",
     "caller-key.adopt-revocation": "took over that a gateway had revoked",
     "caller-key.create": "made the caller key",
+    "caller-key.limit": "changed the limits of the caller key",
     "caller-key.revoke": "revoked the caller key",
     "deployment.approve": "approved the next step of the rollout of",
     "deployment.cancel": "cancelled the rollout of",

@@ -103,6 +103,11 @@ def _revoke_key(world: Inhabited) -> Callable[[Actor], object]:
     return lambda actor: commands.revoke_key(actor=actor, key=key)
 
 
+def _limit_key(world: Inhabited) -> Callable[[Actor], object]:
+    key = _key()
+    return lambda actor: commands.limit_key(actor=actor, key=key, limits={"requests_per_minute": 60})
+
+
 SCENARIOS: dict[str, Scenario] = {
     "environment.create": _create_environment,
     "environment.edit": _edit_environment,
@@ -114,5 +119,6 @@ SCENARIOS: dict[str, Scenario] = {
     "gateway.remove": _remove,
     "gateway.forget": _forget,
     "caller-key.create": _create_key,
+    "caller-key.limit": _limit_key,
     "caller-key.revoke": _revoke_key,
 }

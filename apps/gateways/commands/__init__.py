@@ -9,7 +9,7 @@ from apps.gateways.commands.gateways import (
     remove_gateway,
     retry_gateway,
 )
-from apps.gateways.commands.keys import create_key, revoke_key
+from apps.gateways.commands.keys import create_key, limit_key, revoke_key
 
 __all__ = [
     "accept_identity",
@@ -19,6 +19,7 @@ __all__ = [
     "edit_gateway",
     "forget_gateway",
     "found_delivery",
+    "limit_key",
     "register_gateway",
     "remove_gateway",
     "retry_gateway",

@@ -10,6 +10,7 @@ from django.utils import timezone
 from apps.core.commands import command
 from apps.core.errors import Conflict, Invalid
 from apps.gateways.caller_keys import API_KEY, key_body
+from apps.gateways.limits import checked_limits
 from apps.gateways.models import CallerKey, Environment
 from apps.gateways.models.keys import EPHEMERAL_LIMIT_MIN, KEY_NAME_MAX_LENGTH
 from apps.gateways.placements import want_on_environment
@@ -34,11 +35,13 @@ def create_key(
     name: str,
     scopes: Sequence[str] = (EVERYTHING,),
     expires_at: datetime | None = None,
+    limits: Mapping[str, Any] | None = None,
 ) -> tuple[CallerKey, KeyText]:
     """Make a key for an application. Its text is returned this once and kept nowhere.
 
     Args:
         scopes: names of registrations in the environment, or `*` alone for all, also future ones.
+        limits: as `contract.caller_keys.KeyLimits` has them; none unless given.
 
     Raises:
         Invalid: a value breaks its rule.
@@ -53,7 +56,26 @@ def create_key(
         fields["scopes"] = [problem]
     if fields:
         raise Invalid(fields=fields)
-    return _make(environment, actor, name, scopes, expires_at)
+    return _make(environment, actor, name, scopes, expires_at, limits=checked_limits(limits or {}))
+
+
+@command("caller-key.limit", on="key")
+def limit_key(*, actor: Actor, key: CallerKey, limits: Mapping[str, Any]) -> CallerKey:
+    """Replace the limits of a key, on every gateway of its environment. What it has spent stays counted.
+
+    Args:
+        limits: as `contract.caller_keys.KeyLimits` has them; those that are left out end.
+
+    Raises:
+        Conflict: the key has ended.
+        Invalid: a limit breaks its rule.
+    """
+    if key.state in ("revoked", "expired"):
+        raise Conflict(f"The key “{key}” has ended; limits of it would change nothing.")
+    key.limits = checked_limits(limits)
+    key.save(update_fields=["limits", "updated_at"])
+    want_on_environment(key.environment, API_KEY.name, key.public_id, key_body(key))
+    return key
 
 
 @command("caller-key.revoke", on="key")

@@ -11,7 +11,7 @@ from apps.gateways.views.gateways import (
     GatewayRemove,
     GatewayRetry,
 )
-from apps.gateways.views.keys import KeyCreate, KeyDetail, KeyList, KeyRevoke
+from apps.gateways.views.keys import KeyCreate, KeyDetail, KeyLimit, KeyList, KeyRevoke
 
 __all__ = [
     "EnvironmentCreate",
@@ -28,6 +28,7 @@ __all__ = [
     "GatewayRetry",
     "KeyCreate",
     "KeyDetail",
+    "KeyLimit",
     "KeyList",
     "KeyRevoke",
 ]

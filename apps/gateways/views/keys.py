@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 from apps.audit.queries import events_of
 from apps.audit.tables import EventTable
 from apps.core import navigation
-from apps.core.pages import ConfirmPage, DetailPage, EmptyState, ListPage, Tab
+from apps.core.pages import CommandPage, ConfirmPage, DetailPage, EmptyState, ListPage, Tab
 from apps.gateways import commands
 from apps.gateways.filters import KeyFilter
-from apps.gateways.forms import KeyForm
+from apps.gateways.forms import KeyForm, LimitsForm, limits_as_fields
+from apps.gateways.limits import limits_in_words
 from apps.gateways.live import key_context
 from apps.gateways.models import CallerKey
 from apps.gateways.queries import keys_with_unconfirmed, registrations_in
 from apps.gateways.snippets import curl_with
-from apps.gateways.tables import NEW_KEY, REVOKE, KeyTable
+from apps.gateways.tables import LIMIT, NEW_KEY, REVOKE, KeyTable
 from apps.gateways.views.base import InEnvironmentPage
 
 if TYPE_CHECKING:
@@ -52,7 +53,12 @@ class KeyList(ListPage):
 
 def _overview(page: KeyDetail) -> Mapping[str, Any]:
     key: CallerKey = page.object
-    return {**key_context(key), "curl": curl_with(key, "$GATEWAY_KEY"), "known": registrations_in(key.environment)}
+    return {
+        **key_context(key),
+        "limits": limits_in_words(key.limits),
+        "curl": curl_with(key, "$GATEWAY_KEY"),
+        "known": registrations_in(key.environment),
+    }
 
 
 def _history(page: KeyDetail) -> Mapping[str, Any]:
@@ -66,7 +72,7 @@ class KeyDetail(DetailPage):
     queryset = CallerKey.objects.select_related("environment")
     trail = _TRAIL
     panels = "caller-key"
-    actions = [REVOKE]
+    actions = [LIMIT, REVOKE]
     tabs = [
         Tab("overview", "Overview", template="gateways/tabs/key.html", context=_overview),
         Tab("history", "History", template="gateways/tabs/history.html", context=_history, action="event.view"),
@@ -90,6 +96,7 @@ class KeyCreate(InEnvironmentPage):
             "name": values["name"],
             "scopes": form.chosen_scopes(),
             "expires_at": form.expires_at(),
+            "limits": form.chosen_limits(),
         }
 
     def respond(self, result: Any) -> HttpResponse:
@@ -102,6 +109,26 @@ class KeyCreate(InEnvironmentPage):
             then=key.get_absolute_url(),
             curl=curl_with(key, text.text),
         )
+
+
+class KeyLimit(CommandPage):
+    """Change what a key may use."""
+
+    action = "caller-key.view"
+    queryset = CallerKey.objects.select_related("environment")
+    command = commands.limit_key
+    form_class = LimitsForm
+    title = "Limits of {object}"
+    intro = "They hold on every gateway of its environment with the next call. What the key has spent stays counted."
+    success = "Saved. The page shows which gateways have confirmed."
+    trail = _TRAIL
+
+    def initial(self, shown: Any) -> dict[str, Any]:
+        return limits_as_fields(shown.limits)
+
+    def arguments(self, form: forms.Form) -> dict[str, Any]:
+        assert isinstance(form, LimitsForm)
+        return {"limits": form.chosen_limits()}
 
 
 class KeyRevoke(ConfirmPage):
