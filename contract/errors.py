@@ -61,6 +61,7 @@ class ErrorCode(StrEnum):
     NOT_READY = "not_ready"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
 
     @property
     def status(self) -> int:
@@ -100,6 +101,8 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.OVERLOADED: 503,
     ErrorCode.DRAINING: 503,
     ErrorCode.NOT_READY: 503,
+    # What ran in the background when its process ended; in a kept result only, never as an answer's own status.
+    ErrorCode.INTERRUPTED: 503,
     ErrorCode.TIMED_OUT: 504,
 }
 

@@ -12,6 +12,7 @@ from starlette.routing import Match, Route
 
 from gateway_service.admin.api import AdminApi
 from gateway_service.channels.api import ApiChannel
+from gateway_service.channels.executions import ExecutionsChannel
 from gateway_service.channels.mcp import METHODS as MCP_METHODS
 from gateway_service.channels.mcp import PATH as MCP_PATH
 from gateway_service.channels.mcp import McpChannel
@@ -46,6 +47,7 @@ class Surfaces:
             Route("/openapi.json", gateway.guard(_document), methods=["GET"]),
             Route(MCP_PATH, self._mcp, methods=MCP_METHODS),
             *api.routes(),
+            *ExecutionsChannel(gateway).routes(),
             *OpenAiChannel(gateway).routes(),
             *admin.probes(),
         ]

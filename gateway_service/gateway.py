@@ -14,6 +14,7 @@ from starlette.responses import Response
 from contract.errors import ErrorCode
 from gateway_service.channels.event_stream import EventStream, StreamFormat
 from gateway_service.errors import GatewayError
+from gateway_service.execution.background import BackgroundExecutions
 from gateway_service.execution.engine import Engine, Invocation
 from gateway_service.execution.running import RunningExecutions
 from gateway_service.http import CallerLeft, error_response, from_exception
@@ -30,6 +31,7 @@ from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import ExecutionLog
 from gateway_service.store.placements import PlacementStore
 from gateway_service.store.session_memory import SessionMemory
+from gateway_service.store.sqlite_results import SqliteResults
 from gateway_service.tools.admission import check_tools
 from gateway_service.tools.registration_tool import Delegation
 from gateway_service.tools.toolbox import ToolAccess
@@ -65,6 +67,7 @@ class Gateway:
     """
 
     engine: Engine
+    background: BackgroundExecutions
 
     def __init__(self, settings: Settings) -> None:
         """Open the files, creating what is missing. Blocks on the disk.
@@ -80,6 +83,7 @@ class Gateway:
         self.log = ExecutionLog(settings.data_dir, keep=settings.executions_kept)
         self._memory = SessionMemory(settings.data_dir)
         self._ledger = SqliteLedger(settings.data_dir)
+        self._results = SqliteResults(settings.data_dir)
         self.metrics = Metrics()
         self._runtime = NexusRuntime()
         self._running = RunningExecutions()
@@ -111,11 +115,13 @@ class Gateway:
             limits=self._limits,
             max_concurrent=self.settings.max_concurrent,
         )
+        self.background = BackgroundExecutions(self.engine, self._results, kept_s=self.settings.results_kept_s)
         self.state()
         self._looking = asyncio.create_task(self._keep_looking(), name="look-at-store")
 
     async def stop(self) -> None:
-        """Write what is pending and let go of everything. Executions have ended."""
+        """Write what is pending and let go of everything. Executions that somebody waited for have ended."""
+        await self.background.close(within_s=self._drain_left_s())
         self._looking.cancel()
         await asyncio.wait({self._looking})
         await self._limits.close()
@@ -161,6 +167,11 @@ class Gateway:
         if self.unblocked_state().view(Stops).covers(registration):
             self.metrics.refuse_stopped(registration.name)
             raise StoppedError(registration.name)
+
+    def _drain_left_s(self) -> float:
+        """What callers' connections have left of the time that a stop gives to running executions."""
+        since = self.engine.draining_since
+        return self.settings.drain_s if since is None else max(0.0, since + self.settings.drain_s - time.monotonic())
 
     def _limits_of(self, key_id: str) -> KeyLimits | None:
         key = self.state().view(CallerKeys).get(key_id)

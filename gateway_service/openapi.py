@@ -30,6 +30,7 @@ _ALWAYS = (400, 405, 408, 431, 503)
 _MEANINGS = {
     400: "The request is malformed.",
     401: "The credential is missing or wrong.",
+    402: "A budget of the key is spent; `Retry-After` says when the next one begins.",
     403: "The credential does not open this; or what is asked for is stopped, or signed by nobody who is trusted.",
     404: "There is no such thing.",
     405: "The method is not allowed here.",
@@ -38,6 +39,7 @@ _MEANINGS = {
     413: "The body is too large.",
     415: "The body is not sent as JSON.",
     422: "A field does not fit; `path` names it.",
+    429: "A limit of the key is reached; `Retry-After` says when to try again.",
     431: "The request's head is too large.",
     502: "The model or a node failed.",
     503: "The gateway is full, about to stop, or must run nothing; `Retry-After` says when to try again.",
@@ -45,8 +47,9 @@ _MEANINGS = {
 }
 _LOOKUP = (403, 404)
 _BODY = (413, 415, 422)
-_EXECUTING = (*_LOOKUP, *_BODY, 502, 504)
+_EXECUTING = (*_LOOKUP, *_BODY, 402, 429, 502, 504)
 _PLACING = (403, 404, 409, 413, 415, 422)
+_EXECUTION_ID = {"name": "execution_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _OPEN: list[Json] = []
 
@@ -100,11 +103,16 @@ def caller_document() -> Json:
             "properties": {
                 "inputs": {"type": "object", "description": "as the registration's `inputs` schema says"},
                 "session_id": {"type": "string", "minLength": 1, "maxLength": 128},
-                "mode": {"enum": ["sync", "stream"], "default": "sync"},
+                "mode": {"enum": ["sync", "stream", "async"], "default": "sync"},
             },
         },
     )
     execute["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    execute["responses"]["202"] = {
+        "description": "It runs in the background; ask for it at `Location`.",
+        "headers": {"Location": {"schema": {"type": "string"}}},
+        "content": {"application/json": {"schema": _BACKGROUND}},
+    }
     paths: Json = {
         "/workflows": {
             "get": _operation(
@@ -126,6 +134,12 @@ def caller_document() -> Json:
             ),
         },
         "/workflows/{name}/execute": {"post": execute},
+        "/executions/{execution_id}": {
+            "get": _operation(
+                "An execution in the background, and its result", answer=_BACKGROUND, parameters=[_EXECUTION_ID], errors=(404,)
+            ),
+            "delete": _operation("Cancel it if it runs, and forget its result", parameters=[_EXECUTION_ID], errors=(404,)),
+        },
         "/v1/models": {"get": _operation("What the key may call, as OpenAI models", answer={"type": "object"})},
         "/v1/models/{name}": {
             "get": _operation(
@@ -194,6 +208,21 @@ _EXECUTION: Json = {
         },
     },
 }
+_BACKGROUND: Json = {
+    "type": "object",
+    "required": ["execution_id", "registration", "status"],
+    "properties": {
+        "execution_id": {"type": "string"},
+        "registration": {"type": "string"},
+        "release": {"type": "string"},
+        "status": {"enum": ["running", "finished"]},
+        "started_at": {"type": "string", "format": "date-time"},
+        "finished_at": {"type": "string", "format": "date-time"},
+        "expires_at": {"type": "string", "format": "date-time", "description": "when the result is forgotten"},
+        "result": {**_EXECUTION, "description": "of an execution that succeeded: as a synchronous call answers"},
+        "error": {"type": "object", "description": "of one that failed: as a synchronous call is refused"},
+    },
+}
 
 
 def _document(title: str, paths: Json, models: list[Any], schemes: Json, *security: str) -> Json:
@@ -235,7 +264,7 @@ def _placement(kind: Kind) -> Json:
 
 def _operation(
     summary: str,
-    answer: Json,
+    answer: Json | None = None,
     *,
     parameters: list[Json] | None = None,
     body: Json | None = None,
@@ -243,11 +272,15 @@ def _operation(
     security: list[Json] | None = None,
     errors: tuple[int, ...] = (),
 ) -> Json:
+    """One operation; without an `answer` it succeeds with 204."""
     statuses = {*_ALWAYS, *errors, *(() if security == _OPEN else (401,))}
+    done: Json = {"204": {"description": "Done."}}
+    if answer is not None:
+        done = {"200": {"description": "Done.", "content": {media_type: {"schema": answer}}}}
     operation: Json = {
         "summary": summary,
         "responses": {
-            "200": {"description": "Done.", "content": {media_type: {"schema": answer}}},
+            **done,
             **{str(status): {"description": _MEANINGS[status], "content": _ERROR} for status in sorted(statuses)},
         },
     }

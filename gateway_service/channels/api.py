@@ -10,6 +10,7 @@ from contract.admin_api import Channel
 from contract.errors import ErrorCode
 from gateway_service.auth import authenticate_caller, caller_at_end
 from gateway_service.channels.event_stream import sse
+from gateway_service.channels.executions import accepted
 from gateway_service.errors import GatewayError
 from gateway_service.execution.engine import Invocation
 from gateway_service.http import JsonResponse, read_json_object, unless_gone
@@ -54,7 +55,7 @@ class ApiChannel:
         return JsonResponse(caller.describe(caller.registration(request.path_params["name"])))
 
     async def execute(self, request: Request) -> Response:
-        """Run a registration, and answer when it is done (`sync`) or while it speaks (`stream`)."""
+        """Run a registration, and answer when it is done (`sync`), while it speaks (`stream`) or at once (`async`)."""
         caller, body = await self._called(request)
         registration = caller.registration(request.path_params["name"])
         mode = _mode(body)
@@ -65,6 +66,9 @@ class ApiChannel:
         )
         if mode == "stream":
             return self._gateway.event_stream(invocation, ApiStream(invocation))
+        if mode == "async":
+            await self._gateway.background.begin(invocation)
+            return accepted(invocation)
         result = await unless_gone(self._gateway.engine.run(invocation), request.receive)
         return JsonResponse(result.to_json(), headers=invocation.headers)
 
@@ -134,12 +138,8 @@ def session_id_of(body: dict[str, Any]) -> str | None:
 def _mode(body: dict[str, Any]) -> str:
     _refuse_unknown(body, _MEMBERS)
     mode = body.get("mode", "sync")
-    if mode == "async":
-        raise GatewayError(
-            ErrorCode.MODE_UNSUPPORTED, "this gateway has no mode 'async' yet; use 'sync' or 'stream'", path="mode"
-        )
-    if mode not in ("sync", "stream"):
-        raise GatewayError(ErrorCode.INVALID_INPUT, "mode must be 'sync' or 'stream'", path="mode")
+    if mode not in ("sync", "stream", "async"):
+        raise GatewayError(ErrorCode.INVALID_INPUT, "mode must be 'sync', 'stream' or 'async'", path="mode")
     return str(mode)
 
 

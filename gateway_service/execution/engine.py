@@ -148,19 +148,31 @@ class Engine:
         self._limits = limits
         self._shares = Shares(max_concurrent)
         self.max_concurrent = max_concurrent
-        self.draining = False
+        self.draining_since: float | None = None
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing new is admitted. Each time it is set, running executions get their time anew."""
+        return self.draining_since is not None
+
+    @draining.setter
+    def draining(self, draining: bool) -> None:
+        self.draining_since = time.monotonic() if draining else None
 
     @property
     def in_flight(self) -> int:
         """How many executions run now."""
         return len(self._running)
 
-    async def run(self, invocation: Invocation, emit: Emit | None = None) -> Result:
+    async def run(
+        self, invocation: Invocation, emit: Emit | None = None, *, admitted: Callable[[], None] | None = None
+    ) -> Result:
         """Run one execution to its end and record it.
 
         Args:
             invocation: what to run.
             emit: receives the text piece by piece, where the registration streams.
+            admitted: is called when the execution begins; not if it is refused.
 
         Raises:
             GatewayError: a limit of the key is reached, the registration is stopped, the inputs do not fit, the gateway
@@ -175,6 +187,8 @@ class Engine:
             if isinstance(error, GatewayError):
                 error.headers = invocation.headers
             raise
+        if admitted is not None:
+            admitted()
         started, clock = datetime.now(UTC), time.perf_counter()
         code: ErrorCode | None = ErrorCode.INTERNAL
         try:

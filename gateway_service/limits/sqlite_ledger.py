@@ -5,17 +5,14 @@ It outlives restarts: a budget of a month must. A loss of power may take the las
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway_service.limits.ledger import Finding, LedgerUnavailable
-from gateway_service.store.database import connect, initialize
+from gateway_service.store.sqlite_thread import SqliteThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway_service.limits.ledger import Correction, Wish
@@ -39,6 +36,7 @@ CREATE TABLE IF NOT EXISTS running (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS running_key ON running (key_id, until);
 CREATE INDEX IF NOT EXISTS running_until ON running (until);
+DELETE FROM spent WHERE slot < CAST(strftime('%s', 'now') AS INTEGER) - 62 * 86400;
 """
 _COUNT = (
     "INSERT INTO spent (key_id, meter, slot, amount) VALUES (?, ?, ?, max(0, ?)) "
@@ -47,68 +45,55 @@ _COUNT = (
 
 
 class SqliteLedger:
-    """Counts in ``limits.sqlite``, in a thread of its own: a commit may wait for another process or the disk."""
+    """Counts in ``limits.sqlite``."""
 
     def __init__(self, data_dir: Path) -> None:
-        path = data_dir / FILE_NAME
-        initialize(path, _SCHEMA)
-        self._connection = connect(path, durable=False)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="limits")
+        self._file = SqliteThread(data_dir / FILE_NAME, _SCHEMA)
 
     async def reserve(self, wish: Wish) -> Finding:
         """See `Ledger`."""
-        return await self._do(lambda: self._reserve(wish))
+        return await self._do(self._reserve, wish)
 
     async def settle(self, key_id: str, execution_id: str, corrections: Sequence[Correction]) -> None:
         """See `Ledger`."""
-        await self._do(lambda: self._settle(key_id, execution_id, corrections))
+        await self._do(self._settle, key_id, execution_id, corrections)
 
     async def renew(self, key_ids: Mapping[str, str], until: float) -> None:
         """See `Ledger`."""
-        await self._do(lambda: self._renew(key_ids, until))
+        await self._do(self._renew, key_ids, until)
 
     async def close(self) -> None:
-        """Count what is under way, and close the file."""
-        await asyncio.to_thread(self._thread.shutdown)
-        self._connection.close()
+        """See `Ledger`."""
+        await self._file.close()
 
-    async def _do(self, work: Callable[[], _T]) -> _T:
+    async def _do(self, work: Callable[..., _T], *arguments: Any) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await self._file.do(work, *arguments)
         except sqlite3.Error as error:
             raise LedgerUnavailable(str(error)) from error
 
     def _reserve(self, wish: Wish) -> Finding:
-        with self._transaction():
-            self._connection.execute("DELETE FROM running WHERE until < ?", (wish.now,))
+        with self._file.transaction() as connection:
+            connection.execute("DELETE FROM running WHERE until < ?", (wish.now,))
             counting = "SELECT count(*) FROM running WHERE key_id = ?"
-            (running,) = self._connection.execute(counting, (wish.key_id,)).fetchone()
-            spent = tuple(self._spent(wish.key_id, quota) for quota in wish.quotas)
+            (running,) = connection.execute(counting, (wish.key_id,)).fetchone()
+            spent = tuple(_spent(connection, wish.key_id, quota) for quota in wish.quotas)
             if not wish.fits(running, spent):
                 return Finding(granted=False, running=running, spent=spent)
             for quota, counted in zip(wish.quotas, spent, strict=True):
                 share = quota.share(counted)
-                self._connection.execute(_COUNT, (wish.key_id, quota.meter, quota.slot, share, share))
-            self._connection.execute(
+                connection.execute(_COUNT, (wish.key_id, quota.meter, quota.slot, share, share))
+            connection.execute(
                 "INSERT INTO running (execution_id, key_id, until) VALUES (?, ?, ?)",
                 (wish.execution_id, wish.key_id, wish.until),
             )
         return Finding(granted=True, running=running, spent=spent)
 
-    def _spent(self, key_id: str, quota: Quota) -> dict[int, int]:
-        self._connection.execute(
-            "DELETE FROM spent WHERE key_id = ? AND meter = ? AND slot < ?", (key_id, quota.meter, quota.first)
-        )
-        rows = self._connection.execute(
-            "SELECT slot, amount FROM spent WHERE key_id = ? AND meter = ?", (key_id, quota.meter)
-        )
-        return dict(rows.fetchall())
-
     def _settle(self, key_id: str, execution_id: str, corrections: Sequence[Correction]) -> None:
-        with self._transaction():
-            self._connection.execute("DELETE FROM running WHERE execution_id = ?", (execution_id,))
+        with self._file.transaction() as connection:
+            connection.execute("DELETE FROM running WHERE execution_id = ?", (execution_id,))
             for each in corrections:
-                self._connection.execute(_COUNT, (key_id, each.meter, each.slot, each.amount, each.amount))
+                connection.execute(_COUNT, (key_id, each.meter, each.slot, each.amount, each.amount))
 
     def _renew(self, key_ids: Mapping[str, str], until: float) -> None:
         # An upsert: who was suspended for longer than its lease is counted again as soon as it goes on.
@@ -116,17 +101,14 @@ class SqliteLedger:
             "INSERT INTO running (execution_id, key_id, until) VALUES (?, ?, ?) "
             "ON CONFLICT DO UPDATE SET until = excluded.until"
         )
-        with self._transaction():
+        with self._file.transaction() as connection:
             rows = [(execution_id, key_id, until) for execution_id, key_id in key_ids.items()]
-            self._connection.executemany(renewal, rows)
+            connection.executemany(renewal, rows)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+
+def _spent(connection: sqlite3.Connection, key_id: str, quota: Quota) -> dict[int, int]:
+    connection.execute(
+        "DELETE FROM spent WHERE key_id = ? AND meter = ? AND slot < ?", (key_id, quota.meter, quota.first)
+    )
+    rows = connection.execute("SELECT slot, amount FROM spent WHERE key_id = ? AND meter = ?", (key_id, quota.meter))
+    return dict(rows.fetchall())

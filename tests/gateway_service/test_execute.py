@@ -130,7 +130,6 @@ def test_wrong_inputs_name_their_field(studio: Studio, name: str, call: Any, inp
 @pytest.mark.parametrize(
     ("members", "code", "path"),
     [
-        ({"mode": "async"}, "mode_unsupported", "mode"),
         ({"mode": "fast"}, "invalid_input", "mode"),
         ({"surprise": 1}, "invalid_input", "surprise"),
         ({"session_id": 7}, "invalid_input", "session_id"),
