@@ -17,6 +17,7 @@ from gateway_service.channels.mcp import METHODS as MCP_METHODS
 from gateway_service.channels.mcp import PATH as MCP_PATH
 from gateway_service.channels.mcp import McpChannel
 from gateway_service.channels.openai import OpenAiChannel
+from gateway_service.channels.sessions import SessionsChannel
 from gateway_service.http import JsonResponse, error_response, from_exception
 from gateway_service.openapi import caller_document
 
@@ -48,6 +49,7 @@ class Surfaces:
             Route(MCP_PATH, self._mcp, methods=MCP_METHODS),
             *api.routes(),
             *ExecutionsChannel(gateway).routes(),
+            *SessionsChannel(gateway).routes(),
             *OpenAiChannel(gateway).routes(),
             *admin.probes(),
         ]

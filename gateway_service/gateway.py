@@ -30,8 +30,8 @@ from gateway_service.runtime import NexusRuntime
 from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import ExecutionLog
 from gateway_service.store.placements import PlacementStore
-from gateway_service.store.session_memory import SessionMemory
 from gateway_service.store.sqlite_results import SqliteResults
+from gateway_service.store.sqlite_sessions import SqliteSessions
 from gateway_service.tools.admission import check_tools
 from gateway_service.tools.registration_tool import Delegation
 from gateway_service.tools.toolbox import ToolAccess
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gateway_service.execution.engine import Result
     from gateway_service.registrations import Registration
     from gateway_service.settings import Settings
+    from gateway_service.store.session_memory import SessionMemory
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -81,7 +82,7 @@ class Gateway:
         self.trust = Trust(self.identity.gateway_id, settings.trusted_keys)
         self.store = PlacementStore(settings.data_dir, self.trust.vouches_for)
         self.log = ExecutionLog(settings.data_dir, keep=settings.executions_kept)
-        self._memory = SessionMemory(settings.data_dir)
+        self.memory: SessionMemory = SqliteSessions(settings.data_dir, kept_s=settings.sessions_kept_s)
         self._ledger = SqliteLedger(settings.data_dir)
         self._results = SqliteResults(settings.data_dir)
         self.metrics = Metrics()
@@ -107,7 +108,7 @@ class Gateway:
             runtime=self._runtime,
             models=self._models,
             tools=self._tool_access(),
-            memory=self._memory,
+            memory=self.memory,
             log=self.log,
             metrics=self.metrics,
             running=self._running,
@@ -129,7 +130,7 @@ class Gateway:
         await self._outgoing.close()
         await self._runtime.close()
         self.log.close()
-        self._memory.close()
+        await self.memory.close()
         self.store.close()
 
     def _tool_access(self) -> ToolAccess:

@@ -50,6 +50,10 @@ _BODY = (413, 415, 422)
 _EXECUTING = (*_LOOKUP, *_BODY, 402, 429, 502, 504)
 _PLACING = (403, 404, 409, 413, 415, 422)
 _EXECUTION_ID = {"name": "execution_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_SESSION_NAME: list[Json] = [
+    {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    for name in ("registration", "session_id")
+]
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _OPEN: list[Json] = []
 
@@ -140,6 +144,26 @@ def caller_document() -> Json:
             ),
             "delete": _operation("Cancel it if it runs, and forget its result", parameters=[_EXECUTION_ID], errors=(404,)),
         },
+        "/sessions": {
+            "get": _operation(
+                "The key's sessions, those used last first",
+                answer=_SESSIONS,
+                parameters=[
+                    _query("registration", {"type": "string"}, "only those with this one"),
+                    _query("cursor", {"type": "string"}, "the `next` of another page"),
+                    _query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "page size"),
+                ],
+            ),
+            "delete": _operation(
+                "Forget all sessions with a registration",
+                answer={"type": "object", "properties": {"forgotten": {"type": "integer"}}},
+                parameters=[{**_query("registration", {"type": "string"}, "its name"), "required": True}],
+            ),
+        },
+        "/sessions/{registration}/{session_id}": {
+            "get": _operation("A session, with what is remembered of it", answer=_SESSION, parameters=_SESSION_NAME),
+            "delete": _operation("Forget a session", parameters=_SESSION_NAME),
+        },
         "/v1/models": {"get": _operation("What the key may call, as OpenAI models", answer={"type": "object"})},
         "/v1/models/{name}": {
             "get": _operation(
@@ -207,6 +231,34 @@ _EXECUTION: Json = {
             "properties": {"input_tokens": {"type": "integer"}, "output_tokens": {"type": "integer"}},
         },
     },
+}
+_SESSION: Json = {
+    "type": "object",
+    "required": ["registration", "session_id", "created_at", "used_at", "expires_at"],
+    "properties": {
+        "registration": {"type": "string"},
+        "session_id": {"type": "string"},
+        "created_at": {"type": "string", "format": "date-time"},
+        "used_at": {"type": "string", "format": "date-time"},
+        "expires_at": {"type": "string", "format": "date-time", "description": "when it is forgotten if not used"},
+        "messages": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "role": {"enum": ["user", "assistant"]},
+                    "content": {"type": "string"},
+                    "node": {"type": "string", "description": "the agent whose conversation it belongs to"},
+                    "at": {"type": "string", "format": "date-time"},
+                },
+            },
+        },
+    },
+}
+_SESSIONS: Json = {
+    "type": "object",
+    "required": ["items", "next"],
+    "properties": {"items": {"type": "array", "items": _SESSION}, "next": {"type": ["string", "null"]}},
 }
 _BACKGROUND: Json = {
     "type": "object",

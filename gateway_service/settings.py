@@ -80,6 +80,7 @@ class Settings:
         drain_s: seconds that running executions get to finish after SIGTERM.
         executions_kept: records of the execution log that are kept.
         results_kept_s: seconds for which results of executions in the background are kept.
+        sessions_kept_s: seconds after its last use for which a session is kept.
         warm: whether Nexus is loaded as soon as there is a workflow, and not only with its first execution.
         tool_rules: where the tools of agents may reach.
         tool_secrets: what they may send in headers, by name.
@@ -96,6 +97,7 @@ class Settings:
     drain_s: int = 30
     executions_kept: int = 100_000
     results_kept_s: int = 86_400
+    sessions_kept_s: int = 2_592_000
     warm: bool = True
     admin: Address | None = None
     max_connections: int = 4_096
@@ -133,6 +135,7 @@ class _Reader:
         drain_s = self._number("GATEWAY_DRAIN_SECONDS", 30, 0, 3_600)
         executions_kept = self._number("GATEWAY_EXECUTIONS_KEPT", 100_000, 100, 100_000_000)
         results_kept_s = self._number("GATEWAY_RESULTS_KEPT_S", 86_400, 60, 2_592_000)
+        sessions_kept_s = self._number("GATEWAY_SESSIONS_KEPT_S", 2_592_000, 60, 31_536_000)
         warm = self._choice("GATEWAY_WARM", "1", ("0", "1")) == "1"
         max_connections = self._number("GATEWAY_MAX_CONNECTIONS", 4_096, 16, 1_000_000)
         request_read_s = self._number("GATEWAY_REQUEST_READ_S", 30, 1, 3_600)
@@ -149,7 +152,7 @@ class _Reader:
             address=address, data_dir=Path(data_dir), deploy_token=deploy_token, trusted_keys=trusted_keys,
             profiles=profiles, log_level=log_level, max_concurrent=max_concurrent, max_body_bytes=max_body_bytes,
             drain_s=drain_s, executions_kept=executions_kept, results_kept_s=results_kept_s,
-            warm=warm,
+            sessions_kept_s=sessions_kept_s, warm=warm,
             admin=admin, max_connections=max_connections, request_read_s=request_read_s, reader_stall_s=reader_stall_s,
             tool_rules=tool_rules, tool_secrets=tool_secrets,
         )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -13,6 +12,7 @@ from contract.errors import ErrorCode
 from gateway_service.auth import authenticate_caller
 from gateway_service.errors import GatewayError
 from gateway_service.http import JsonResponse
+from gateway_service.moments import moment
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -81,13 +81,9 @@ def _shown(kept: KeptExecution) -> dict[str, Any]:
         "execution_id": kept.execution_id,
         "registration": kept.registration,
         "status": "running" if kept.ending is None else "finished",
-        "started_at": _moment(kept.started_at),
+        "started_at": moment(kept.started_at),
     }
     if kept.ending is None or kept.finished_at is None:
         return shown
-    times = {"finished_at": _moment(kept.finished_at), "expires_at": _moment(kept.expires_at)}
+    times = {"finished_at": moment(kept.finished_at), "expires_at": moment(kept.expires_at)}
     return {**shown, **times, **json.loads(kept.ending)}
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

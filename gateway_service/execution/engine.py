@@ -22,7 +22,7 @@ from gateway_service.models.messages import NO_CLIENT_TOOLS, ClientTurn, Message
 from gateway_service.nodes.agent import MESSAGE_INPUT
 from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import FinishedExecution
-from gateway_service.store.session_memory import Conversation
+from gateway_service.store.session_memory import Conversation, SessionName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -288,11 +288,11 @@ class Engine:
 
     async def _recall(self, invocation: Invocation, calls: dict[str, Call]) -> None:
         for node, conversation in _conversations(invocation):
-            calls[node].history = await asyncio.to_thread(self._memory.recall, conversation)
+            calls[node].history = await self._memory.recall(conversation)
 
     async def _remember(self, invocation: Invocation, calls: dict[str, Call]) -> None:
         for node, conversation in _conversations(invocation):
-            await asyncio.to_thread(self._memory.remember, conversation, calls[node].exchange)
+            await self._memory.remember(conversation, calls[node].exchange)
 
     def _record(
         self,
@@ -348,11 +348,8 @@ def _least(*bounds: int | None) -> int | None:
 def _conversations(invocation: Invocation) -> list[tuple[str, Conversation]]:
     if invocation.session_id is None:
         return []
-    name = invocation.registration.name
-    return [
-        (node, Conversation(invocation.key_id, name, invocation.session_id, node))
-        for node in invocation.registration.memory_nodes
-    ]
+    session = SessionName(invocation.key_id, invocation.registration.name, invocation.session_id)
+    return [(node, Conversation(session, node)) for node in invocation.registration.memory_nodes]
 
 
 def _outputs(registration: Registration, results: dict[str, dict[str, Any]], *, whole: bool) -> dict[str, Any]:

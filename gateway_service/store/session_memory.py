@@ -1,123 +1,141 @@
-"""What agents with memory remember: the last messages of a session, on this gateway's disk.
+"""What agents with memory remember: the last messages of a session.
 
-A conversation belongs to one caller key, one registration, one session and one node of the graph, so that neither two
-callers nor two agents ever see each other's.
+A session belongs to one caller key and one registration; in it, each node of the graph has a conversation of its own.
+So neither two callers nor two agents ever see each other's.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway_service.models.messages import Message
-from gateway_service.store.database import connect, initialize
+from contract.errors import ErrorCode
+from gateway_service.errors import GatewayError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
-FILE_NAME = "sessions.sqlite"
+    from gateway_service.models.messages import Message
 
 MESSAGES_KEPT = 40
 """Messages of a conversation that are kept and shown to the model: twenty exchanges."""
 
-CHARACTERS_SHOWN = 32_000
-"""The most characters of earlier messages that go to the model; older ones are left out first."""
+CHARACTERS_KEPT = 32_000
+"""The same in characters; older ones are left out first."""
 
-IDLE_DAYS = 30
-"""A conversation nobody continued for this long is forgotten."""
+SESSIONS_PER_KEY = 10_000
+"""Sessions of one key that are kept; those nobody continued for longest are forgotten first."""
 
-_PRUNE_EVERY_S = 3_600.0
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS message (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    key_id TEXT NOT NULL,
-    registration TEXT NOT NULL,
-    session_id TEXT NOT NULL,
-    node TEXT NOT NULL,
-    role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
-    content TEXT NOT NULL,
-    at REAL NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS message_conversation ON message (key_id, registration, session_id, node, id);
-CREATE INDEX IF NOT EXISTS message_at ON message (at);
-"""
-
-_OF_CONVERSATION = "key_id = ? AND registration = ? AND session_id = ? AND node = ?"
+_RETRY_S = 2
 
 
-@dataclass(frozen=True)
-class Conversation:
-    """Whose memory it is."""
+class MemoryUnavailable(GatewayError):
+    """Sessions can neither be read nor kept now."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ErrorCode.NOT_READY, "sessions cannot be read or kept now; try again soon", retry_after_s=_RETRY_S
+        )
+
+
+class SessionName(NamedTuple):
+    """Whose session it is, of which registration, and what the caller calls it."""
 
     key_id: str
     registration: str
     session_id: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """The part of a session that belongs to one node."""
+
+    session: SessionName
     node: str
 
+
+@dataclass(frozen=True)
+class Session:
+    """A session as its caller sees it.
+
+    Attributes:
+        created_at, used_at: seconds since 1970.
+    """
+
+    registration: str
+    session_id: str
+    created_at: float
+    used_at: float
+
     @property
-    def columns(self) -> tuple[str, str, str, str]:
-        """As the table has it."""
-        return self.key_id, self.registration, self.session_id, self.node
+    def position(self) -> Position:
+        """Where it stands in a list."""
+        return Position(self.used_at, self.registration, self.session_id)
 
 
-class SessionMemory:
-    """The conversations of one gateway. Every method blocks on the disk; call it from a thread."""
+class Position(NamedTuple):
+    """Where a session stands in a list, which begins with what was used last."""
 
-    def __init__(self, data_dir: Path) -> None:
-        path = data_dir / FILE_NAME
-        initialize(path, _SCHEMA)
-        self._connection = connect(path, durable=False)
-        self._lock = threading.Lock()
-        self._pruned_at = 0.0
+    used_at: float
+    registration: str
+    session_id: str
 
-    def recall(self, conversation: Conversation) -> list[Message]:
+
+@dataclass(frozen=True)
+class Remembered:
+    """A message of a session, and the node whose conversation it belongs to."""
+
+    node: str
+    message: Message
+    at: float
+
+
+class SessionMemory(Protocol):
+    """Keeps sessions. Every method raises `MemoryUnavailable` if it cannot."""
+
+    async def recall(self, conversation: Conversation) -> list[Message]:
         """The last messages, oldest first, within the bounds above."""
-        query = f"SELECT role, content FROM message WHERE {_OF_CONVERSATION} ORDER BY id DESC LIMIT ?"  # noqa: S608
-        with self._lock:
-            rows = self._connection.execute(query, (*conversation.columns, MESSAGES_KEPT)).fetchall()
-        recalled: list[Message] = []
-        room = CHARACTERS_SHOWN
-        for role, content in rows:
-            room -= len(content)
-            if room < 0:
-                break
-            recalled.append(Message(role, content))
-        return recalled[::-1]
+        ...
 
-    def remember(self, conversation: Conversation, messages: list[Message]) -> None:
-        """Append messages, and forget those beyond the bound."""
-        now = time.time()
-        rows = [(*conversation.columns, message.role, message.content, now) for message in messages]
-        outdated = (
-            f"DELETE FROM message WHERE {_OF_CONVERSATION} AND id NOT IN "  # noqa: S608 (constant)
-            f"(SELECT id FROM message WHERE {_OF_CONVERSATION} ORDER BY id DESC LIMIT ?)"
-        )
-        columns = conversation.columns
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._connection.executemany(
-                    "INSERT INTO message (key_id, registration, session_id, node, role, content, at) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    rows,
-                )
-                self._connection.execute(outdated, (*columns, *columns, MESSAGES_KEPT))
-                self._prune(now)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+    async def remember(self, conversation: Conversation, messages: Sequence[Message]) -> None:
+        """Append messages, and forget what is beyond the bounds, or was not used for too long."""
+        ...
 
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+    async def sessions(
+        self, key_id: str, *, registration: str | None, after: Position | None, limit: int
+    ) -> list[Session]:
+        """Sessions of a key, those used last first.
 
-    def _prune(self, now: float) -> None:
-        if now - self._pruned_at < _PRUNE_EVERY_S:
-            return
-        self._pruned_at = now
-        self._connection.execute("DELETE FROM message WHERE at < ?", (now - IDLE_DAYS * 86_400,))
+        Args:
+            registration: only those of this one.
+            after: the last one that was seen before.
+            limit: the most that are returned.
+        """
+        ...
+
+    async def read(self, name: SessionName) -> tuple[Session, list[Remembered]] | None:
+        """A session with all that is remembered of it, oldest first."""
+        ...
+
+    async def forget(self, key_id: str, registration: str, session_id: str | None) -> int:
+        """Forget one session of a key and a registration, or (None) all of them.
+
+        Returns:
+            How many there were.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go."""
+        ...
+
+
+def within_bounds(newest_first: Iterable[Message]) -> int:
+    """How many of the newest messages of a conversation are kept."""
+    kept, room = 0, CHARACTERS_KEPT
+    for message in newest_first:
+        room -= len(message.content)
+        if room < 0 or kept == MESSAGES_KEPT:
+            break
+        kept += 1
+    return kept

@@ -34,7 +34,8 @@ from gateway_service.runtime import NexusRuntime
 from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import ExecutionLog
 from gateway_service.store.placements import Incoming, PlacementStore
-from gateway_service.store.session_memory import Conversation, SessionMemory
+from gateway_service.store.session_memory import Conversation, SessionName
+from gateway_service.store.sqlite_sessions import SqliteSessions
 from gateway_service.trust import Trust
 from tests.harness.gateway import AGENT, agent_release
 
@@ -249,7 +250,7 @@ class Stubborn(NexusRuntime):
 
 
 async def test_what_a_stopped_node_answers_is_not_remembered(tmp_path: Path) -> None:
-    running, memory, runtime = RunningExecutions(), SessionMemory(tmp_path), Stubborn()
+    running, memory, runtime = RunningExecutions(), SqliteSessions(tmp_path, kept_s=60), Stubborn()
     log = ExecutionLog(tmp_path, keep=10)
     models = ModelClient({}, cast("Any", Unmeasured()))
     limits = Admission(SqliteLedger(tmp_path), limits_of=lambda _: None, prices={})
@@ -266,9 +267,9 @@ async def test_what_a_stopped_node_answers_is_not_remembered(tmp_path: Path) -> 
     with pytest.raises(StoppedError):
         await task
     (node,) = registration.memory_nodes
-    assert memory.recall(Conversation("a-key", AGENT, "s", node)) == []
+    assert await memory.recall(Conversation(SessionName("a-key", AGENT, "s"), node)) == []
     assert [record.error_code for record in log.page(0, 10).items if isinstance(record, ExecutionRecord)] == ["stopped"]
     await models.close()
     await limits.close()
     log.close()
-    memory.close()
+    await memory.close()
