@@ -21,7 +21,6 @@ from gateway_service.http import CallerLeft, error_response, from_exception
 from gateway_service.identity import load_identity
 from gateway_service.kinds import CallerKeys, Stops, gateway_kinds
 from gateway_service.limits.admission import Admission
-from gateway_service.limits.sqlite_ledger import SqliteLedger
 from gateway_service.live_state import LiveState, Snapshot
 from gateway_service.metrics import Metrics
 from gateway_service.models.client import ModelClient
@@ -30,8 +29,7 @@ from gateway_service.runtime import NexusRuntime
 from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import ExecutionLog
 from gateway_service.store.placements import PlacementStore
-from gateway_service.store.sqlite_results import SqliteResults
-from gateway_service.store.sqlite_sessions import SqliteSessions
+from gateway_service.store.shared_state import shared_state
 from gateway_service.tools.admission import check_tools
 from gateway_service.tools.registration_tool import Delegation
 from gateway_service.tools.toolbox import ToolAccess
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from gateway_service.execution.engine import Result
     from gateway_service.registrations import Registration
     from gateway_service.settings import Settings
-    from gateway_service.store.session_memory import SessionMemory
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -82,9 +79,8 @@ class Gateway:
         self.trust = Trust(self.identity.gateway_id, settings.trusted_keys)
         self.store = PlacementStore(settings.data_dir, self.trust.vouches_for)
         self.log = ExecutionLog(settings.data_dir, keep=settings.executions_kept)
-        self.memory: SessionMemory = SqliteSessions(settings.data_dir, kept_s=settings.sessions_kept_s)
-        self._ledger = SqliteLedger(settings.data_dir)
-        self._results = SqliteResults(settings.data_dir)
+        self._shared = shared_state(settings)
+        self.memory = self._shared.memory
         self.metrics = Metrics()
         self._runtime = NexusRuntime()
         self._running = RunningExecutions()
@@ -103,7 +99,7 @@ class Gateway:
         """Load the store and get ready to execute. Runs on the event loop that serves."""
         self._models = ModelClient(self.settings.profiles, self.metrics)
         prices = {name: profile.price for name, profile in self.settings.profiles.items() if profile.price}
-        self._limits = Admission(self._ledger, limits_of=self._limits_of, prices=prices)
+        self._limits = Admission(self._shared.ledger, limits_of=self._limits_of, prices=prices)
         self.engine = Engine(
             runtime=self._runtime,
             models=self._models,
@@ -116,7 +112,7 @@ class Gateway:
             limits=self._limits,
             max_concurrent=self.settings.max_concurrent,
         )
-        self.background = BackgroundExecutions(self.engine, self._results, kept_s=self.settings.results_kept_s)
+        self.background = BackgroundExecutions(self.engine, self._shared.results, kept_s=self.settings.results_kept_s)
         self.state()
         self._looking = asyncio.create_task(self._keep_looking(), name="look-at-store")
 
@@ -130,7 +126,7 @@ class Gateway:
         await self._outgoing.close()
         await self._runtime.close()
         self.log.close()
-        await self.memory.close()
+        await self._shared.close()
         self.store.close()
 
     def _tool_access(self) -> ToolAccess:

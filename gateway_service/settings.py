@@ -81,6 +81,8 @@ class Settings:
         executions_kept: records of the execution log that are kept.
         results_kept_s: seconds for which results of executions in the background are kept.
         sessions_kept_s: seconds after its last use for which a session is kept.
+        redis_url: of a Redis that gateways share; "" for none: sessions, limits and results then lie in files.
+        redis_group: sets gateways apart that share a Redis, but no state.
         warm: whether Nexus is loaded as soon as there is a workflow, and not only with its first execution.
         tool_rules: where the tools of agents may reach.
         tool_secrets: what they may send in headers, by name.
@@ -98,6 +100,8 @@ class Settings:
     executions_kept: int = 100_000
     results_kept_s: int = 86_400
     sessions_kept_s: int = 2_592_000
+    redis_url: str = field(default="", repr=False)
+    redis_group: str = "default"
     warm: bool = True
     admin: Address | None = None
     max_connections: int = 4_096
@@ -136,6 +140,7 @@ class _Reader:
         executions_kept = self._number("GATEWAY_EXECUTIONS_KEPT", 100_000, 100, 100_000_000)
         results_kept_s = self._number("GATEWAY_RESULTS_KEPT_S", 86_400, 60, 2_592_000)
         sessions_kept_s = self._number("GATEWAY_SESSIONS_KEPT_S", 2_592_000, 60, 31_536_000)
+        redis_url, redis_group = self._redis()
         warm = self._choice("GATEWAY_WARM", "1", ("0", "1")) == "1"
         max_connections = self._number("GATEWAY_MAX_CONNECTIONS", 4_096, 16, 1_000_000)
         request_read_s = self._number("GATEWAY_REQUEST_READ_S", 30, 1, 3_600)
@@ -152,7 +157,7 @@ class _Reader:
             address=address, data_dir=Path(data_dir), deploy_token=deploy_token, trusted_keys=trusted_keys,
             profiles=profiles, log_level=log_level, max_concurrent=max_concurrent, max_body_bytes=max_body_bytes,
             drain_s=drain_s, executions_kept=executions_kept, results_kept_s=results_kept_s,
-            sessions_kept_s=sessions_kept_s, warm=warm,
+            sessions_kept_s=sessions_kept_s, redis_url=redis_url, redis_group=redis_group, warm=warm,
             admin=admin, max_connections=max_connections, request_read_s=request_read_s, reader_stall_s=reader_stall_s,
             tool_rules=tool_rules, tool_secrets=tool_secrets,
         )  # fmt: skip
@@ -218,6 +223,23 @@ class _Reader:
         except ContractError as error:
             self._problem("GATEWAY_TRUSTED_KEY", f"is no public key: {error.reason}")
             return ()
+
+    def _redis(self) -> tuple[str, str]:
+        """The URL, which may hold a password and is not repeated in a problem, and the group."""
+        url = self._environ.get("GATEWAY_REDIS_URL", "").strip()
+        try:
+            parts = urlsplit(url)
+            usable = not url or (parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0)
+        except ValueError:
+            usable = False
+        if not usable:
+            self._problem("GATEWAY_REDIS_URL", "must be of the form redis://[:password@]host:port/0, or rediss://…")
+        group = self._environ.get("GATEWAY_REDIS_GROUP", "").strip() or "default"
+        if not re.fullmatch(PROFILE_PATTERN, group):
+            self._problem(
+                "GATEWAY_REDIS_GROUP", f"must be made of lower-case letters, digits and single hyphens; it is {group!r}"
+            )
+        return url, group
 
     def _number(self, variable: str, default: int, least: int, most: int) -> int:
         text = self._environ.get(variable, "").strip() or str(default)

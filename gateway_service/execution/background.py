@@ -110,7 +110,7 @@ class BackgroundExecutions:
             await asyncio.wait({running})
 
     async def close(self, within_s: float) -> None:
-        """Let what runs end, for so long; then cancel it, keep that it was interrupted, and let go of the results."""
+        """Let what runs end, for so long; then cancel it, and keep that it was interrupted."""
         tasks = {task for _, task in self._running.values()}
         if tasks:
             await asyncio.wait(tasks, timeout=within_s)
@@ -122,7 +122,6 @@ class BackgroundExecutions:
             tasks.add(self._looking)
         if tasks:
             await asyncio.wait(tasks)
-        await self._results.close()
 
     async def _run(self, invocation: Invocation, kept: KeptExecution, admitted: asyncio.Event) -> None:
         try:

@@ -101,13 +101,12 @@ class Admission:
         return _Reserved(self, limits, wish, finding, headers_of(standings))
 
     async def close(self) -> None:
-        """Settle what is under way, and close the ledger."""
+        """Settle what is under way."""
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.wait({self._renewing})
         if self._settling:
             await asyncio.wait(self._settling)
-        await self._ledger.close()
 
     def now(self) -> float:
         """Seconds since 1970."""
