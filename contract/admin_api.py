@@ -39,6 +39,7 @@ NameText = Annotated[str, Field(min_length=1, max_length=80, pattern=_LINE_PATTE
 Moment = Annotated[str, Field(max_length=40, pattern=_LINE_PATTERN)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e12)]
 LogText = Annotated[str, Field(min_length=1, max_length=64, pattern=_LINE_PATTERN)]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 CodeText = Annotated[str, Field(max_length=40, pattern=_LINE_PATTERN)]
 # Callers choose sessions' names, so that these may hold more than one line; no row holds a NUL.
 SessionText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
@@ -220,6 +221,8 @@ class NodeRecord(Answer):
         status: `cancelled` also for a node that still ran when another one's failure ended the execution.
         duration_ms: from its beginning to its end, or to that of the execution.
         input_tokens, output_tokens: what it spent, also when it failed afterwards.
+        costs: what these tokens cost at the gateway's prices, in millionths of a unit, by currency (ISO 4217); without
+            those of model profiles that have no price.
     """
 
     node: LogText
@@ -228,6 +231,7 @@ class NodeRecord(Answer):
     input_tokens: Count = 0
     output_tokens: Count = 0
     error_code: CodeText | None = None
+    costs: dict[Currency, Position] = {}
 
 
 class ExecutionRecord(Answer):

@@ -110,6 +110,7 @@ class Gateway:
             running=self._running,
             check_may_run=self._check_may_run,
             limits=self._limits,
+            prices=prices,
             max_concurrent=self.settings.max_concurrent,
         )
         self.background = BackgroundExecutions(self.engine, self._shared.results, kept_s=self.settings.results_kept_s)

@@ -7,9 +7,12 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from gateway_service.models.messages import Usage
+    from gateway_service.models.messages import Answer, ChatRequest, Usage
+    from gateway_service.models.openai_protocol import Emit
+
+    Chat = Callable[[ChatRequest, Emit | None], Awaitable[Answer]]
 
 PRICE_MEMBERS = ("input_price", "output_price", "currency")
 _HIGHEST = Decimal(1_000_000)
@@ -50,6 +53,21 @@ class Price:
         # A price for a million tokens in units is the price of one token in millionths.
         cost = usage.input_tokens * self.per_million_input + usage.output_tokens * self.per_million_output
         return int(cost.to_integral_value(ROUND_CEILING))
+
+
+def priced(chat: Chat, prices: Mapping[str, Price], costs: dict[str, int]) -> Chat:
+    """Ask models through `chat`, and add up in `costs` what their answers cost, in millionths by currency."""
+    if not prices:
+        return chat
+
+    async def ask(request: ChatRequest, emit: Emit | None) -> Answer:
+        answer = await chat(request, emit)
+        price = prices.get(request.profile)
+        if price is not None:
+            costs[price.currency] = costs.get(price.currency, 0) + price.micro(answer.usage)
+        return answer
+
+    return ask
 
 
 def _amount(table: Mapping[str, str], member: str) -> Decimal:

@@ -50,6 +50,7 @@ class Call:
         usage: set by the node: what it spent, also when it failed afterwards.
         answered_by: set by the node: the model profile that answered last, which may be a fallback.
         finish_reason: set by the node: why the model ended, as it says itself.
+        costs: what its models have cost until now, in millionths of a unit, by currency.
         began, ended: when it ran, in seconds of `time.perf_counter`; None as long as it did not.
         failure: why it did not succeed. Not the exception, which would hold everything in a circle.
     """
@@ -66,6 +67,7 @@ class Call:
     usage: Usage | None = None
     answered_by: str = ""
     finish_reason: str = "stop"
+    costs: dict[str, int] = field(default_factory=dict)
     began: float | None = None
     ended: float | None = None
     failure: Failure | None = None

@@ -20,12 +20,13 @@ from gateway_service.execution.trace import traces
 from gateway_service.limits.shares import Shares
 from gateway_service.models.messages import NO_CLIENT_TOOLS, ClientTurn, Message, Usage
 from gateway_service.nodes.agent import MESSAGE_INPUT
+from gateway_service.prices import priced
 from gateway_service.stopped import StoppedError
 from gateway_service.store.execution_log import FinishedExecution
 from gateway_service.store.session_memory import Conversation, SessionName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway_service.execution.running import RunningExecutions
     from gateway_service.limits.admission import Admission, Reservation
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gateway_service.models.client import ModelClient
     from gateway_service.models.messages import ToolCall
     from gateway_service.models.openai_protocol import Emit
+    from gateway_service.prices import Price
     from gateway_service.registrations import Registration
     from gateway_service.runtime import NexusRuntime
     from gateway_service.store.execution_log import ExecutionLog
@@ -121,6 +123,7 @@ class Engine:
         running: RunningExecutions,
         check_may_run: Callable[[Registration], None],
         limits: Admission,
+        prices: Mapping[str, Price],
         max_concurrent: int,
     ) -> None:
         """Wire the engine.
@@ -135,6 +138,7 @@ class Engine:
             running: knows them while they run.
             check_may_run: raises `GatewayError` if the gateway must not run a registration at this moment.
             limits: keeps keys within theirs.
+            prices: of the model profiles that have one.
             max_concurrent: executions at once.
         """
         self._runtime = runtime
@@ -146,6 +150,7 @@ class Engine:
         self._running = running
         self._check_may_run = check_may_run
         self._limits = limits
+        self._prices = prices
         self._shares = Shares(max_concurrent)
         self.max_concurrent = max_concurrent
         self.draining_since: float | None = None
@@ -221,7 +226,7 @@ class Engine:
         self._check_inputs(invocation)
         self._check_not_draining()
         execution = Execution(invocation.registration, reservation.metered(self._models.chat), emit)
-        execution.calls = _calls(invocation, execution, self._tools, streams=emit is not None)
+        execution.calls = _calls(invocation, execution, self._tools, self._prices, streams=emit is not None)
         self._shares.take(invocation.key_id)
         self._running.add(execution)
         return execution
@@ -322,16 +327,20 @@ class Engine:
         self._metrics.observe(finished, canary=invocation.registration.canary)
 
 
-def _calls(invocation: Invocation, execution: Execution, tools: ToolAccess, *, streams: bool) -> dict[str, Call]:
+def _calls(
+    invocation: Invocation, execution: Execution, tools: ToolAccess, prices: Mapping[str, Price], *, streams: bool
+) -> dict[str, Call]:
     """What the nodes are given, by node."""
     registration = invocation.registration
     calls = {}
     for node in registration.bindings:
         values = registration.bound_values(node, invocation.inputs)
         answers = node == registration.streaming_node
+        costs: dict[str, int] = {}
         calls[node] = Call(
             values=values,
-            chat=execution.chat,
+            chat=priced(execution.chat, prices, costs),
+            costs=costs,
             open_tools=lambda wanted: tools.open(wanted, invocation, execution),
             history=invocation.history if MESSAGE_INPUT in values else (),
             emit=execution.emit if streams and answers else None,

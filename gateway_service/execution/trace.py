@@ -28,6 +28,7 @@ class NodeTrace(NamedTuple):
     input_tokens: int
     output_tokens: int
     error_code: str | None
+    costs: dict[str, int]
 
 
 def traces(calls: Mapping[str, Call], now: float) -> tuple[NodeTrace, ...]:
@@ -44,7 +45,7 @@ def _trace(node: str, call: Call, began: float, now: float) -> NodeTrace:
     usage = call.usage or _NOTHING
     duration_ms = round(((now if call.ended is None else call.ended) - began) * 1_000, 3)
     code = None if call.failure is None else call.failure.code
-    return NodeTrace(node, _status(call), duration_ms, usage.input_tokens, usage.output_tokens, code)
+    return NodeTrace(node, _status(call), duration_ms, usage.input_tokens, usage.output_tokens, code, call.costs)
 
 
 def failure_of(error: BaseException) -> Failure:

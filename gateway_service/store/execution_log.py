@@ -196,9 +196,10 @@ def _record(row: tuple[Any, ...]) -> ExecutionRecord:
 
 
 def _node_record(
-    node: str, status: str, duration: float, input_tokens: int, output_tokens: int, code: str | None
-) -> NodeRecord:
+    node: str, status: str, duration: float, input_tokens: int, output_tokens: int, code: str | None,
+    costs: dict[str, int],
+) -> NodeRecord:  # fmt: skip
     return NodeRecord.model_construct(
         node=node, status=ExecutionStatus(status), duration_ms=duration, input_tokens=input_tokens,
-        output_tokens=output_tokens, error_code=code,
+        output_tokens=output_tokens, error_code=code, costs=costs,
     )  # fmt: skip

@@ -257,7 +257,7 @@ async def test_what_a_stopped_node_answers_is_not_remembered(tmp_path: Path) -> 
     engine = Engine(
         runtime=runtime, models=models, tools=cast("Any", None), memory=memory, log=log,
         metrics=cast("Any", Unmeasured()), running=running,
-        check_may_run=lambda _: None, limits=limits, max_concurrent=1,
+        check_may_run=lambda _: None, limits=limits, prices={}, max_concurrent=1,
     )  # fmt: skip
     registration = Registration.placed(AGENT, "a-registration", agent_release(memory=True))
     invocation = Invocation(registration, {"message": "Hi"}, "a-key", Channel.API, session_id="s")

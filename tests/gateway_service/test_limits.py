@@ -223,6 +223,22 @@ def test_money_is_spent_at_the_prices_of_the_profile(priced: GatewayProcess, mod
     assert 'q=20;qu="micro-EUR"' in answers[0].headers["RateLimit-Policy"]
 
 
+def test_the_execution_log_says_what_each_node_cost(priced: GatewayProcess, model: ModelServer) -> None:
+    studio = priced.admin()
+    studio.place(AGENT, agent_release(model_profile="priced"))
+    studio.place("free-production", agent_release())
+    key = studio.issue()
+    model.says("Fine. Thanks.")
+    # As above, also for a key without a budget; a profile without a price costs nothing that anybody knows.
+    for name in (AGENT, "free-production"):
+        assert priced.ask(key, name=name).status_code == 200
+    wait_until(lambda: len(studio.executions()["items"]) == 2)
+    costs = {
+        record["registration"]: [node["costs"] for node in record["nodes"]] for record in studio.executions()["items"]
+    }
+    assert costs == {AGENT: [{"EUR": 6}], "free-production": [{}]}
+
+
 def test_money_without_a_price_is_not_spent(priced: GatewayProcess) -> None:
     studio = priced.admin()
     studio.place(AGENT, agent_release())
