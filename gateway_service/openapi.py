@@ -140,9 +140,14 @@ def caller_document() -> Json:
         "/workflows/{name}/execute": {"post": execute},
         "/executions/{execution_id}": {
             "get": _operation(
-                "An execution in the background, and its result", answer=_BACKGROUND, parameters=[_EXECUTION_ID], errors=(404,)
+                "An execution in the background, and its result",
+                answer=_BACKGROUND,
+                parameters=[_EXECUTION_ID],
+                errors=(404,),
             ),
-            "delete": _operation("Cancel it if it runs, and forget its result", parameters=[_EXECUTION_ID], errors=(404,)),
+            "delete": _operation(
+                "Cancel it if it runs, and forget its result", parameters=[_EXECUTION_ID], errors=(404,)
+            ),
         },
         "/sessions": {
             "get": _operation(
@@ -161,8 +166,10 @@ def caller_document() -> Json:
             ),
         },
         "/sessions/{registration}/{session_id}": {
-            "get": _operation("A session, with what is remembered of it", answer=_SESSION, parameters=_SESSION_NAME),
-            "delete": _operation("Forget a session", parameters=_SESSION_NAME),
+            "get": _operation(
+                "A session, with what is remembered of it", answer=_SESSION, parameters=_SESSION_NAME, errors=(404,)
+            ),
+            "delete": _operation("Forget a session", parameters=_SESSION_NAME, errors=(404,)),
         },
         "/v1/models": {"get": _operation("What the key may call, as OpenAI models", answer={"type": "object"})},
         "/v1/models/{name}": {

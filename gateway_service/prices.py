@@ -62,7 +62,7 @@ def priced(chat: Chat, prices: Mapping[str, Price], costs: dict[str, int]) -> Ch
 
     async def ask(request: ChatRequest, emit: Emit | None) -> Answer:
         answer = await chat(request, emit)
-        price = prices.get(request.profile)
+        price = prices.get(answer.profile or request.profile)
         if price is not None:
             costs[price.currency] = costs.get(price.currency, 0) + price.micro(answer.usage)
         return answer

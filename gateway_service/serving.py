@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
     from gateway_service.gateway import Gateway
     from gateway_service.listeners import Tls
@@ -95,7 +95,7 @@ class Service:
         if settings.admin is not None:
             _log.info("its admin API listens on %s", settings.admin)
 
-    def _server(self, surface: str, application: Starlette, tls: Tls | None, connections: int, drain_s: int) -> _Server:
+    def _server(self, surface: str, application: ASGIApp, tls: Tls | None, connections: int, drain_s: int) -> _Server:
         settings, metrics = self._gateway.settings, self._gateway.metrics
         bounds = Bounds(
             read_s=settings.request_read_s,

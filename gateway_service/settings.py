@@ -322,7 +322,8 @@ class _Reader:
         base_url = table.get("base_url", "").rstrip("/")
         return ModelProfile(
             name, base_url, table.get("model", ""), api_key, structured_output,
-            retries=self._retries(where, table), fallbacks=self._fallbacks(where, table), price=self._price(where, table),
+            retries=self._retries(where, table), fallbacks=self._fallbacks(where, table),
+            price=self._price(where, table),
         )  # fmt: skip
 
     def _retries(self, where: str, table: Mapping[str, Any]) -> int:

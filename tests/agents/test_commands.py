@@ -190,7 +190,11 @@ WRONG: list[tuple[dict[str, object], str, str]] = [
     ({"input_schema": {"type": "object", "properties": {"memory": {}}}}, "input_schema", "“memory” is a setting"),
     ({"input_schema": {"type": "object", "required": ["x"]}}, "input_schema", "“x” is required but not among"),
     ({"input_schema": {"type": "object", "$ref": "https://evil.example"}}, "input_schema", "own $defs"),
-    ({"input_schema": {"type": "object", "properties": {"a": {"pattern": "("}}}}, "input_schema", "is not a 'regex'"),
+    (
+        {"input_schema": {"type": "object", "properties": {"a": {"pattern": "("}}}},
+        "input_schema",
+        "not a regular expression",
+    ),
     ({"input_schema": {"type": "object", "properties": {"a": {"const": "\0"}}}}, "input_schema", "NUL"),
     ({"input_schema": {"type": "object", "description": "d" * 100_001}}, "input_schema", "100000 bytes"),
     ({"input_schema": {"type": "object", "properties": {f"p{n}": {} for n in range(201)}}}, "input_schema", "200"),

@@ -209,7 +209,12 @@ def _calls(workflow: Workflow, values: dict[str, dict[str, Any]]) -> dict[str, C
     async def no_model(*_: Any) -> Any:
         raise AssertionError
 
-    return {node.id: Call(values=values.get(node.id, {}), chat=no_model) for node in workflow.nodes}
+    def no_tools(_: Any) -> Any:
+        raise AssertionError
+
+    return {
+        node.id: Call(values=values.get(node.id, {}), chat=no_model, open_tools=no_tools) for node in workflow.nodes
+    }
 
 
 def _unwrapped(error: BaseException) -> BaseException:
