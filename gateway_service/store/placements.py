@@ -113,6 +113,7 @@ class PlacementStore:
         self._writer = connect(path, durable=True)
         self._writing = threading.Lock()
         self._bell = Bell(data_dir / BELL_NAME)
+        self._hush()
 
     def apply(self, incoming: Incoming) -> tuple[Verdict, Placement]:
         """Judge a change against what is there, and store it if it is newer. Blocks on the disk.
@@ -168,6 +169,17 @@ class PlacementStore:
             return Verdict.APPLY
         # Damaged on the disk: the same content must be accepted again, or it could never heal.
         return Verdict.APPLY if verdict is Verdict.SAME and not current.intact else verdict
+
+    def _hush(self) -> None:
+        """Take the bell back to the store, if that was wiped or restored from a backup without it.
+
+        A number that was rung once would otherwise be rung again, and whoever has heard it before would miss a change.
+        """
+        # In this order: the store is never behind a bell that belongs to it, whatever other processes do meanwhile.
+        rung = self._bell.last()
+        revision = self.revision()
+        if rung > revision:
+            self._bell.ring(revision)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -47,6 +47,17 @@ def test_what_was_tampered_with_is_not_served_and_heals(fresh_gateway: MakeGatew
     assert studio.state()["state_digest"] == good
 
 
+def test_a_store_that_was_wiped_serves_what_it_is_given_at_once(fresh_gateway: MakeGateway) -> None:
+    """The number by which processes hear of changes lies in a file of its own, which a wipe leaves behind."""
+    gateway = fresh_gateway().start()
+    gateway.admin().place(AGENT, agent_release())
+    gateway.stop()
+    gateway.wipe_store()
+    gateway.start()
+    gateway.admin().place(AGENT, agent_release())
+    assert gateway.admin().state()["registrations"] == 1
+
+
 def test_a_forged_store_is_not_served(fresh_gateway: MakeGateway) -> None:
     gateway = fresh_gateway().start()
     studio = gateway.admin()
